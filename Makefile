@@ -1,0 +1,20 @@
+PY ?= python3.11
+# ruff, pyright, lint-imports are found without activation
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# here, not in conftest.py: pytest plug-ins import numpy before it
+export OMP_NUM_THREADS = 1
+export OPENBLAS_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+.PHONY: run test check bench
+.venv/.ok: pyproject.toml constraints.txt
+	$(PY) -m venv .venv
+	.venv/bin/pip install -q -c constraints.txt -e '.[run,torch,test]'
+	touch $@
+run: .venv/.ok
+	python -m flows run
+test: .venv/.ok
+	python -m pytest
+check: .venv/.ok
+	pre-commit run --all-files
+bench: .venv/.ok
+	python -m pytest benchmarks -o python_files='bench_*.py' -p no:doctest --benchmark-columns=min,median,rounds -s

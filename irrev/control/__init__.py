@@ -1,0 +1,1 @@
+"""Driving a system cheaply: gradients, protocols, bounds."""

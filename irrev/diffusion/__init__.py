@@ -1,0 +1,1 @@
+"""Diffusion models: entropy, information and cost along the noise axis."""

@@ -1,0 +1,1 @@
+"""Files -> Datasets with the names of `irrev.schema`."""

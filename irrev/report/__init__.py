@@ -1,0 +1,1 @@
+"""Result Datasets -> one self-contained page."""

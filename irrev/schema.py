@@ -1,0 +1,209 @@
+"""Names, dimensions, units and meaning of every variable that irrev reads, returns or stores.
+
+Readers promise these names, estimators require them, the store refuses others, the report takes
+its labels and units from them. A kind is one Dataset layout;
+`validate` checks a Dataset against it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from irrev.errors import InputError
+
+DType = Literal["float", "int", "bool", "text"]
+NUMPY_KINDS: dict[DType, str] = {"float": "f", "int": "iu", "bool": "b", "text": "OUT"}
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One named array of a Dataset."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: DType
+    units: str  # UDUNITS style; "1" for pure numbers, "" for text
+    long_name: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One Dataset layout: its variables, and the dimensions that accept columns of any name."""
+
+    name: str
+    variables: tuple[Variable, ...]
+    open_dims: frozenset[str] = frozenset()  # e.g. any quality column along `unit`
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def register(name: str, variables: Iterable[Variable], *, open_dims: Iterable[str] = ()) -> None:
+    """Add a kind; called once a kind, in this module only."""
+    KINDS[name] = Kind(name, tuple(variables), frozenset(open_dims))
+
+
+def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
+    """Check a Dataset against its kind and complete units and long names.
+
+    Parameters
+    ----------
+    ds
+        Dataset to check; coordinates and data variables are treated alike.
+    kind
+        A key of `KINDS`.
+
+    Returns
+    -------
+        The same data with `units` and `long_name` on every known variable.
+
+    Raises
+    ------
+    InputError
+        If a required variable is missing, a dimension or type differs, or a name is unknown.
+    """
+    spec = KINDS[kind]
+    known = {v.name: v for v in spec.variables}
+    missing = [v.name for v in spec.variables if v.required and v.name not in ds.variables]
+    if missing:
+        raise InputError(f"{kind}: {', '.join(missing)} missing; see irrev.schema.KINDS.")
+    out = ds.copy()
+    for name in map(str, ds.variables):
+        array = ds[name]
+        variable = known.get(name)
+        if variable is None:
+            if array.dims and set(map(str, array.dims)) <= spec.open_dims:
+                continue
+            raise InputError(f"{kind}: {name} is not a variable of this kind; add it to schema.")
+        if tuple(map(str, array.dims)) != variable.dims:
+            raise InputError(
+                f"{kind}: {name} has dims {array.dims}, expected {variable.dims}; transpose it."
+            )
+        if np.dtype(array.dtype).kind not in NUMPY_KINDS[variable.dtype]:
+            raise InputError(
+                f"{kind}: {name} has type {array.dtype}, expected {variable.dtype}; convert it."
+            )
+        attrs = {"long_name": variable.long_name}
+        if variable.units:
+            attrs["units"] = variable.units
+        out[name].attrs = {**array.attrs, **attrs}
+    return out
+
+
+# --- inputs ----------------------------------------------------------------------------------
+
+register(
+    "spikes",
+    [
+        Variable("spike_times", ("spike",), "float", "s", "spike times, unit after unit"),
+        Variable("spike_times_index", ("unit",), "int", "1", "end offset of each unit's spikes"),
+        Variable("unit", ("unit",), "text", "", "unit identifier"),
+        Variable("area", ("unit",), "text", "", "brain area of the unit", required=False),
+        Variable("x_um", ("unit",), "float", "um", "position of the unit", required=False),
+        Variable("y_um", ("unit",), "float", "um", "position of the unit", required=False),
+        Variable("interval_start", ("interval",), "float", "s", "start of a labelled interval"),
+        Variable("interval_stop", ("interval",), "float", "s", "end of a labelled interval"),
+        Variable("interval_table", ("interval",), "text", "", "table the interval comes from"),
+        Variable("interval_label", ("interval",), "text", "", "tag, trial type or stimulus name"),
+        Variable("observed_start", ("observed",), "float", "s", "start of a recorded span"),
+        Variable("observed_stop", ("observed",), "float", "s", "end of a recorded span"),
+        Variable("check", ("check",), "text", "", "name of a data check that found something"),
+        Variable("check_count", ("check",), "int", "1", "number of items concerned"),
+        Variable("check_action", ("check",), "text", "", "what was done: kept, repaired, removed"),
+        Variable("check_detail", ("check",), "text", "", "what was found, with values"),
+    ],
+    open_dims=("unit", "interval"),
+)
+
+# --- results of entropy-production inference ----------------------------------------------------
+# One Dataset per flow and method, one row per shard (source x condition).
+
+
+def _estimate(name: str, units: str, long_name: str) -> list[Variable]:
+    """Name a value with its interval."""
+    return [
+        Variable(name, ("shard",), "float", units, long_name),
+        Variable(f"{name}_low", ("shard",), "float", units, f"{long_name}, lower end"),
+        Variable(f"{name}_high", ("shard",), "float", units, f"{long_name}, upper end"),
+    ]
+
+
+SHARD = [
+    Variable("shard", ("shard",), "text", "", "source:condition"),
+    Variable("source", ("shard",), "text", "", "source of pipeline.yaml"),
+    Variable("condition", ("shard",), "text", "", "condition within the source"),
+    Variable("status", ("shard",), "text", "", "done or failed"),
+    Variable("error", ("shard",), "text", "", "what went wrong, empty if nothing"),
+    Variable("input_hash", ("shard",), "text", "", "SHA-256 of the input file"),
+    Variable(
+        "config_hash", ("shard",), "text", "", "hash of the parameters that this stage reads"
+    ),
+    Variable("method_version", ("shard",), "int", "1", "version of the method"),
+    Variable("seed", ("shard",), "int", "1", "seed of the shard"),
+    Variable("seconds", ("shard",), "float", "s", "computing time"),
+]
+
+TEST = [
+    Variable("p", ("shard",), "float", "1", "p-value against the null"),
+    Variable("q", ("shard",), "float", "1", "Benjamini-Hochberg adjusted p-value over the run"),
+    Variable("significant", ("shard",), "bool", "1", "q below the level of the run"),
+]
+
+register(
+    "spikes/maxent",
+    [
+        *SHARD,
+        *_estimate("ep_per_step", "nat", "held-out entropy-production bound per bin"),
+        *_estimate("ep_rate", "nat s-1", "held-out entropy-production bound per second"),
+        *_estimate("ep_per_spike", "nat", "held-out entropy-production bound per spike"),
+        Variable("ep_certified", ("shard",), "float", "nat", "bound unbiased at any sample size"),
+        Variable("ep_train", ("shard",), "float", "nat", "value on the training part"),
+        Variable("ep_newton1", ("shard",), "float", "nat", "held-out one-step Newton value"),
+        Variable("ep_tur", ("shard",), "float", "nat", "held-out uncertainty-relation bound"),
+        *TEST,
+        Variable("ess", ("shard",), "float", "1", "effective sample size of the reverse average"),
+        Variable("saturated", ("shard",), "bool", "1", "value at the finite-sample cap ln T"),
+        Variable("n_units", ("shard",), "int", "1", "units used"),
+        Variable("n_steps", ("shard",), "int", "1", "transitions used"),
+        Variable("n_spikes", ("shard",), "int", "1", "spikes used"),
+        Variable("bin_s", ("shard",), "float", "s", "bin width"),
+        Variable("lost", ("shard",), "float", "1", "fraction of spikes lost to binarisation"),
+        Variable("drift", ("shard",), "float", "1", "relative rate change, first to last third"),
+        Variable("fold_value", ("shard", "fold"), "float", "nat", "held-out value of each fold"),
+        Variable("null_value", ("shard", "draw"), "float", "nat", "value under flipped direction"),
+        Variable(
+            "curve_train", ("shard", "iteration"), "float", "nat", "training value, first fold"
+        ),
+        Variable(
+            "curve_validation",
+            ("shard", "iteration"),
+            "float",
+            "nat",
+            "validation value, first fold",
+        ),
+        Variable("pair_from", ("shard", "rank"), "text", "", "earlier unit of a strong pair"),
+        Variable("pair_to", ("shard", "rank"), "text", "", "later unit of a strong pair"),
+        Variable("pair_from_area", ("shard", "rank"), "text", "", "area of the earlier unit"),
+        Variable("pair_to_area", ("shard", "rank"), "text", "", "area of the later unit"),
+        Variable("pair_theta", ("shard", "rank"), "float", "1", "coupling, mean over folds"),
+        Variable(
+            "pair_share", ("shard", "rank"), "float", "nat", "coupling times mean observable"
+        ),
+    ],
+)
+
+register(
+    "spikes/couplings",
+    [
+        Variable("unit_to", ("unit_to",), "text", "", "later unit"),
+        Variable("unit_from", ("unit_from",), "text", "", "earlier unit"),
+        Variable("area_to", ("unit_to",), "text", "", "area of the later unit"),
+        Variable("area_from", ("unit_from",), "text", "", "area of the earlier unit"),
+        Variable("theta", ("unit_to", "unit_from"), "float", "1", "antisymmetric coupling"),
+        Variable("share", ("unit_to", "unit_from"), "float", "nat", "coupling x mean observable"),
+    ],
+)

@@ -1,0 +1,1 @@
+"""Systems whose entropy production is known."""
