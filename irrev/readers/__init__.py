@@ -1,1 +1,115 @@
-"""Files -> Datasets with the names of `irrev.schema`."""
+"""Files -> Datasets with the names of `irrev.schema`.
+
+`open_source` picks the reader by kind, then by suffix and content. A kind is one entry of
+`KINDS`: a function that is imported when it is first needed and called as
+`open_kind(path, on_error=..., **options)`.
+"""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import xarray as xr
+
+from irrev import schema
+from irrev.errors import InputError
+
+OnError = Literal["quarantine", "stop"]
+
+# kind of irrev.schema -> "module:function"; a new kind adds its line here
+KINDS: dict[str, str] = {
+    "spikes": "irrev.readers.spikes:open_spikes",
+}
+
+HASH_BLOCK = 1 << 20  # bytes read at once; keeps memory flat for files of any size
+
+
+def open_source(
+    uri: str | Path, *, kind: str = "spikes", on_error: OnError = "quarantine", **options: Any
+) -> xr.Dataset:
+    """Read one file or folder into a Dataset of the given kind.
+
+    Parameters
+    ----------
+    uri
+        Path of the file or folder.
+    kind
+        A key of `KINDS`.
+    on_error
+        `quarantine` mends what can be mended and lists it in the Dataset's checks;
+        `stop` raises at the first finding.
+    **options
+        Passed to the reader. Spikes: `time_unit` ("s", "ms" or "samples"), `sample_rate` (per
+        second), `recording` (start and stop, s, for files that do not state their range).
+
+    Returns
+    -------
+        Dataset valid under `irrev.schema.validate(ds, kind)`; attributes `uri`, `sha256` (of
+        the content), `reader`, `reader_version`.
+
+    Raises
+    ------
+    InputError
+        If the kind or an option is unknown or the path does not exist.
+    FormatError
+        If the content is not what its reader expects.
+    """
+    if kind not in KINDS:
+        raise InputError(f"{kind} is not a kind of source;{_nearest(kind, KINDS)}")
+    if on_error not in ("quarantine", "stop"):
+        raise InputError(f"on_error is {on_error!r}; choose quarantine or stop.")
+    path = Path(uri)
+    if not path.exists():
+        raise InputError(f"{uri}: no such file or folder; check the path.")
+    opener = _opener(kind)
+    known = list(inspect.signature(opener).parameters)
+    for name in options:
+        if name not in known:
+            raise InputError(f"{name} is not an option of {kind} sources;{_nearest(name, known)}")
+    ds = opener(path, on_error=on_error, **options)
+    ds.attrs |= {"uri": str(uri), "sha256": content_hash(path)}
+    return schema.validate(ds, kind)
+
+
+def content_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's sorted relative names and contents.
+
+    Parameters
+    ----------
+    path
+        File or folder; names that start with a dot are left out of a folder.
+
+    Returns
+    -------
+        64 hexadecimal digits.
+    """
+    path = Path(path)
+    if path.is_file():
+        return _file_digest(path).hex()
+    total = hashlib.sha256()
+    inside = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    for name, file in sorted((p.relative_to(path).as_posix(), p) for p in inside):
+        total.update(name.encode() + b"\0" + _file_digest(file))
+    return total.hexdigest()
+
+
+def _file_digest(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(HASH_BLOCK):
+            digest.update(block)
+    return digest.digest()
+
+
+def _opener(kind: str) -> Callable[..., xr.Dataset]:
+    module, function = KINDS[kind].split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _nearest(word: str, known: dict[str, str] | list[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" did you mean `{close[0]}`?" if close else f" choose one of {', '.join(known)}."

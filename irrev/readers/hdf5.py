@@ -1,0 +1,185 @@
+"""Careful access to HDF5 files from strangers.
+
+Nothing outside the opened file is ever read: external links, soft links through them, external
+raw storage and virtual data sets of other files are refused. A data set may not be larger than
+what its stored bytes can inflate to, so a small file cannot claim the machine's memory.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from irrev.errors import FormatError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_INFLATION = 1032  # deflate cannot do better: 258 bytes in 2 bits
+FREE_BYTES = 1 << 20  # small columns are always read, e.g. constant ones that were never written
+MAX_LINKS = 32  # soft links followed in one path
+# what h5py raises on damaged content, besides IrrevError
+DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError)
+DAMAGE += (MemoryError, IndexError)
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file read-only; whatever breaks inside leaves as a FormatError with the file's name.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+
+    Raises
+    ------
+    FormatError
+        If the file is not HDF5, is truncated or is damaged.
+    """
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except FormatError:
+        raise
+    except DAMAGE as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FormatError(
+            f"{path.name}: not a readable HDF5 file ({reason}); copy or export it again."
+        ) from error
+
+
+def is_hdf5(path: Path) -> bool:
+    """Say whether a file carries the HDF5 signature (at 0, or behind a user block)."""
+    with path.open("rb") as stream:
+        for offset in (0, 512, 1024, 2048):
+            stream.seek(offset)
+            if stream.read(8) == SIGNATURE:
+                return True
+    return False
+
+
+def find(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
+    """Return the member at a relative path, or None; refuse paths that leave the file.
+
+    Parameters
+    ----------
+    group
+        Where the path starts.
+    path
+        Names separated by `/`.
+
+    Raises
+    ------
+    FormatError
+        If the path runs through an external link or through too many soft links.
+    """
+    where: h5py.Group | h5py.Dataset = group
+    names = [name for name in path.split("/") if name]
+    links = 0
+    while names:
+        name = names.pop(0)
+        if not isinstance(where, h5py.Group) or name in (".", ".."):
+            return None
+        link = where.get(name, getlink=True)
+        if link is None:
+            return None
+        if isinstance(link, h5py.ExternalLink):
+            raise FormatError(
+                f"{_file_name(group)}: {path} is a link to another file ({link.filename}); "
+                "copy the data into this file."
+            )
+        if isinstance(link, h5py.SoftLink):
+            links += 1
+            if links > MAX_LINKS:
+                raise FormatError(f"{_file_name(group)}: {path} is a circle of links; repair it.")
+            names = [part for part in link.path.split("/") if part] + names
+            where = where.file if link.path.startswith("/") else where
+            continue
+        member = where[name]
+        if isinstance(member, h5py.Datatype):
+            return None
+        where = member
+    return where
+
+
+def members(group: h5py.Group) -> list[str]:
+    """List the names in a group, in the order of the file."""
+    return [str(name) for name in group]
+
+
+def subgroup(group: h5py.Group, path: str) -> h5py.Group | None:
+    """Return the group at a path, or None."""
+    found = find(group, path)
+    return found if isinstance(found, h5py.Group) else None
+
+
+def column(group: h5py.Group, path: str) -> h5py.Dataset | None:
+    """Return the data set at a path, or None; refuse one whose bytes lie elsewhere.
+
+    Parameters
+    ----------
+    group
+        Where the path starts.
+    path
+        Names separated by `/`.
+
+    Raises
+    ------
+    FormatError
+        If the data set is stored in other files or larger than its stored bytes can be.
+    """
+    found = find(group, path)
+    if not isinstance(found, h5py.Dataset):
+        return None
+    if found.external is not None:
+        raise FormatError(
+            f"{_file_name(group)}: {path} keeps its bytes in another file; "
+            "copy them into this one."
+        )
+    if found.is_virtual:
+        raise FormatError(
+            f"{_file_name(group)}: {path} is a virtual data set; write its values into this file."
+        )
+    _bound(found, path)
+    return found
+
+
+def _bound(data: h5py.Dataset, path: str) -> None:
+    claimed = int(data.size or 0) * data.dtype.itemsize
+    stored = data.id.get_storage_size()
+    if claimed > FREE_BYTES + MAX_INFLATION * stored:
+        raise FormatError(
+            f"{_file_name(data)}: {path} claims {claimed:,} bytes but holds {stored:,}; "
+            "the file is truncated or forged."
+        )
+
+
+def numbers(group: h5py.Group, path: str) -> NDArray[np.generic] | None:
+    """Read a numeric data set whole, or return None where there is none."""
+    data = column(group, path)
+    if data is None or data.dtype.kind not in "fiub":
+        return None
+    return np.asarray(data[()])
+
+
+def texts(data: h5py.Dataset) -> NDArray[np.object_]:
+    """Read a text data set as Python strings; bytes that are not UTF-8 are shown escaped."""
+    values = np.asarray(data[()], dtype=object)
+    decoded = [
+        v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else str(v)
+        for v in values.ravel()
+    ]
+    out = np.empty(len(decoded), dtype=object)
+    out[:] = [text.rstrip("\0").strip() for text in decoded]
+    return out
+
+
+def is_text(data: h5py.Dataset) -> bool:
+    """Say whether a data set holds strings."""
+    return h5py.check_string_dtype(data.dtype) is not None
+
+
+def _file_name(thing: h5py.Group | h5py.Dataset) -> str:
+    return Path(thing.file.filename).name
