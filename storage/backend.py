@@ -1,0 +1,119 @@
+"""Where a store is: a folder, a prefix in an S3 bucket, or this process's memory.
+
+The three differ in how they are opened and in what keeps two commits apart: a folder needs a
+lock around each commit (without it, of 80 commits by 8 writers some were lost), S3 has
+conditional writes, memory has a lock of this process.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import filelock
+import icechunk as ic
+import zarr.errors
+
+from irrev.errors import StoreError
+
+ic.set_logs_filter("error")  # "local storage is not safe" is answered by the lock
+
+LOCK_TIMEOUT_S = 120.0  # a commit takes 0.03 s; 100 writers in a queue are still well below
+MEMORY = "memory:"
+MENDS = (
+    (r"[Pp]ermission denied|[Rr]ead-only", "make it writable or set another `store.url`"),
+    (r"[Nn]o space|too large|[Qq]uota", "free some space and run again; finished work is kept"),
+    (r"AccessDenied|InvalidAccessKey|SignatureDoesNotMatch|credential", "check AWS_* credentials"),
+    (r"NoSuchBucket", "make the bucket first"),
+    (r"dispatch failure|timed? ?out|[Cc]onnection", "check the network and AWS_ENDPOINT_URL"),
+)
+
+_memory: dict[str, ic.Storage] = {}
+_memory_locks: dict[str, threading.RLock] = {}
+_memory_guard = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRef:
+    """Address of a store and the branch that is read and written; small, pickles."""
+
+    url: str  # folder path | s3://bucket/prefix | memory:NAME
+    branch: str = "main"
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the store is a folder on this machine."""
+        return not self.url.startswith((MEMORY, "s3://"))
+
+    def absolute(self) -> "StoreRef":
+        """Give the same address, to be opened from any working folder."""
+        if not self.is_folder:
+            return self
+        path = Path(self.url.removeprefix("file://")).expanduser()
+        return replace(self, url=str(path.absolute()))
+
+
+def storage_of(ref: StoreRef) -> ic.Storage:
+    """Turn an absolute address into Icechunk's storage."""
+    if ref.url.startswith(MEMORY):
+        with _memory_guard:
+            return _memory.setdefault(ref.url, ic.in_memory_storage())
+    if ref.url.startswith("s3://"):
+        return _s3(ref.url)
+    return ic.local_filesystem_storage(ref.url)
+
+
+def _s3(url: str) -> ic.Storage:
+    """Open a bucket; region, endpoint and credentials come from AWS's usual variables."""
+    parts = urlsplit(url)
+    if not parts.netloc:
+        raise StoreError(f"{url}: no bucket; write s3://bucket/prefix.")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return ic.s3_storage(
+        bucket=parts.netloc,
+        prefix=parts.path.strip("/") or None,
+        region=region or ("us-east-1" if endpoint else None),
+        endpoint_url=endpoint,
+        allow_http=bool(endpoint and endpoint.startswith("http://")),
+        force_path_style=bool(endpoint),
+        from_env=True,  # so that no credential is pickled with a fork
+    )
+
+
+def lock_of(ref: StoreRef) -> AbstractContextManager[object]:
+    """Give what a writer holds while it commits; entering it twice by one owner is allowed."""
+    if ref.url.startswith(MEMORY):
+        with _memory_guard:
+            return _memory_locks.setdefault(ref.url, threading.RLock())
+    if ref.url.startswith("s3://"):
+        return nullcontext()
+    return filelock.FileLock(f"{ref.url}.lock", timeout=LOCK_TIMEOUT_S)
+
+
+@contextmanager
+def one_line_errors(ref: StoreRef) -> Iterator[None]:
+    """Turn what Icechunk, zarr and the file system raise into one line with a mend."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except filelock.Timeout as error:
+        raise StoreError(
+            f"{ref.url}: another process has held {error.lock_file} for {LOCK_TIMEOUT_S:.0f} s; "
+            "end it and run again."
+        ) from None
+    except (ic.IcechunkError, OSError, zarr.errors.BaseZarrError) as error:
+        raise StoreError(f"{ref.url}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Take the gist of an error of several lines, and what to do about it."""
+    lines = [re.sub(r"^[\s|x`>×├╰─▶-]+", "", line) for line in str(error).splitlines()]
+    gist = next((line for line in lines if line), type(error).__name__)
+    mend = next((mend for pattern, mend in MENDS if re.search(pattern, str(error))), None)
+    return f"{gist}; {mend}." if mend else f"{gist}."

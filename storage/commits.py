@@ -1,0 +1,155 @@
+"""One commit against other writers: who was first, what is made again, what is refused.
+
+Committing moves the tip of a branch, if it is still where the session began. When it is not,
+a change that depends on nothing in the store is moved onto the new tip; one that was computed
+from what it found there is computed again.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import icechunk as ic
+import xarray as xr
+import zarr
+from icechunk import IcechunkStore
+
+from irrev.errors import StoreError
+from storage import versions
+from storage.backend import StoreRef, lock_of
+from storage.layout import prepared
+from storage.versions import JSON
+
+MAX_ATTEMPTS = 50
+
+
+def transact(
+    repo: ic.Repository,
+    ref: StoreRef,
+    change: Callable[[ic.Session], bool],
+    *,
+    message: str,
+    metadata: Mapping[str, JSON],
+    owned: Sequence[str] | None,
+) -> str:
+    """Change a session and commit it to the branch of the address.
+
+    Parameters
+    ----------
+    repo, ref
+        The store.
+    change
+        Writes into the session; false if there was nothing to write.
+    message, metadata
+        Of the commit.
+    owned
+        Groups that nobody else may have replaced meanwhile, if the change depends on nothing
+        in the store; it is then moved onto the new tip when another writer was faster.
+        None if it depends on what is there: it is then made again from the new tip.
+
+    Returns
+    -------
+        Id of the new version, or of the present one if there was nothing to write.
+    """
+    metadata = as_json(metadata)
+    lock = lock_of(ref)
+    for attempt in range(MAX_ATTEMPTS):
+        # after a first defeat the lock is held while the change is made
+        held: AbstractContextManager[object] = lock if attempt else nullcontext()
+        with held:
+            session = writable(repo, ref.branch)
+            base = session.snapshot_id
+            if not change(session):
+                return base
+            done = _commit(session, ref, lock, message, metadata, owned)
+        if done is not None:
+            return done
+        _wait(attempt)
+    raise StoreError(f"{ref.url}: {MAX_ATTEMPTS} other commits came first; run again.")
+
+
+def _commit(
+    session: ic.Session,
+    ref: StoreRef,
+    lock: AbstractContextManager[object],
+    message: str,
+    metadata: dict[str, JSON],
+    owned: Sequence[str] | None,
+) -> str | None:
+    """Commit; None if the change has to be made again."""
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            with lock:  # only now: two commits to a folder at once can lose one
+                return session.commit(message, metadata=metadata)
+        except ic.ConflictError:
+            if owned is None:
+                return None
+        try:
+            session.rebase(ic.ConflictDetector())
+        except ic.RebaseFailedError as error:
+            if rivals := _overlap([c.path for c in error.conflicts], owned):
+                raise StoreError(
+                    f"{ref.url}: {rivals[0]} was written by another run in this moment; "
+                    "run again to build upon it."
+                ) from None
+            return None  # both made the same parent group
+        _wait(attempt)
+    return None
+
+
+def _wait(attempt: int) -> None:
+    time.sleep(random.random() * 0.02 * (attempt + 1))
+
+
+def writable(repo: ic.Repository, branch: str) -> ic.Session:
+    """Open a session whose changes can be committed to a branch."""
+    versions.resolve(repo, branch, None)  # says which branches there are, if not this one
+    return repo.writable_session(branch)
+
+
+def as_json(metadata: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Copy metadata, so that what is stored is what `log` gives back."""
+    try:
+        return json.loads(json.dumps(metadata, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"commit metadata are no JSON: {error}; convert the value.") from None
+
+
+def _overlap(paths: Iterable[str], groups: Sequence[str]) -> list[str]:
+    """Name the groups that conflicts touch."""
+    roots = [f"/{group.strip('/')}" for group in groups]
+    hit = {r for p in paths for r in roots if p == r or p.startswith(f"{r}/")}
+    return sorted(r.removeprefix("/") for r in hit)
+
+
+def has_group(store: IcechunkStore, group: str) -> bool:
+    """Say whether a session's store holds a group."""
+    try:
+        zarr.open_group(store, path=group, mode="r")
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def replace_group(store: IcechunkStore, group: str, ds: xr.Dataset) -> None:
+    """Write a Dataset in place of what the group held; groups below it stay."""
+    data, encoding = prepared(ds)
+    below = has_group(store, group) and zarr.open_group(store, path=group, mode="r").group_keys()
+    mode = "w"
+    if below and any(True for _ in below):
+        node = zarr.open_group(store, path=group, mode="r+")
+        for name in list(node.array_keys()):
+            del node[name]
+        node.attrs.clear()
+        mode = "a"
+    data.to_zarr(
+        store,
+        group=group,
+        mode=mode,
+        zarr_format=3,
+        consolidated=False,
+        encoding=encoding,
+        write_empty_chunks=True,  # a chunk of -0.0 or of another NaN is not "empty"
+    )

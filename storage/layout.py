@@ -1,0 +1,111 @@
+"""Where things lie in the store, and how their arrays are cut and compressed.
+
+    /                          project, schema
+    /inputs/<kind>/<source>    what was read
+    /results/<flow>/<method>   one Dataset per method, dimension shard first
+    /models/<name>             weights
+    /state/<monitor>           counts and detector state
+    /quarantine                items set aside, with reasons
+    /runs                      one row per run
+
+Small arrays are one chunk. Large ones are cut along their first dimension into chunks of about
+16 MiB, so that a shard owns whole chunks. Text is stored with variable length, so a longer
+name can be appended later. Consolidated metadata is never written: a snapshot holds it already.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import xarray as xr
+from xarray.coding.strings import create_vlen_dtype
+from zarr.codecs import ZstdCodec
+
+from irrev.errors import StoreError
+
+SCHEMA_VERSION = 1
+PARENTS = ("inputs", "results", "models", "state")  # made with the store: no two writers race
+CHUNK_BYTES = 16 * 2**20  # between the 8 and 64 MiB that object stores and laptops both like
+WHOLE_BELOW_BYTES = 2 * CHUNK_BYTES  # below this one chunk is read faster than several
+TEXT_KINDS = "OUT"
+
+
+def node_name(text: str) -> str:
+    """Make one path component from any text: `a/b` becomes `a%2Fb`."""
+    name = quote(text, safe=" +,=@()[]")
+    if not name or set(name) == {"."} or name.startswith("__"):
+        raise StoreError(f"{text!r} cannot name a group; use letters, digits, dash, dot.")
+    return name
+
+
+def input_group(kind: str, source: str) -> str:
+    """Name the group of what was read from one source."""
+    return f"inputs/{node_name(kind)}/{node_name(source)}"
+
+
+def result_group(flow: str, method: str) -> str:
+    """Name the group of one method's results."""
+    return f"results/{node_name(flow)}/{node_name(method)}"
+
+
+def chunk_shape(array: xr.DataArray, *, by_row: bool = False) -> tuple[int, ...]:
+    """Cut an array into chunks.
+
+    Parameters
+    ----------
+    array
+        The array; its first dimension is the one that shards share.
+    by_row
+        One chunk for each index of the first dimension, whatever its size: for arrays that
+        several workers fill.
+
+    Returns
+    -------
+        Chunk lengths, each at least 1.
+    """
+    shape = tuple(max(1, n) for n in array.shape)
+    if not shape:
+        return ()
+    row_bytes = max(1, array.dtype.itemsize) * int(np.prod(shape[1:], dtype=np.int64))
+    if by_row:
+        return (1, *shape[1:])
+    if row_bytes * shape[0] < WHOLE_BELOW_BYTES:
+        return shape
+    return (min(shape[0], max(1, CHUNK_BYTES // row_bytes)), *shape[1:])
+
+
+def prepared(ds: xr.Dataset) -> tuple[xr.Dataset, dict[str, dict[str, Any]]]:
+    """Give a Dataset and the encoding under which it is read back bit for bit.
+
+    Raises
+    ------
+    StoreError
+        If a column of objects holds anything but text.
+    """
+    out = ds.drop_encoding()
+    encoding: dict[str, dict[str, Any]] = {}
+    for name in map(str, out.variables):
+        if out[name].dtype.kind in TEXT_KINDS:
+            out = _assign(out, name, _text(out[name].variable, name))
+        encoding[name] = {"compressors": [ZstdCodec(level=1)]}
+        if out[name].ndim:
+            encoding[name]["chunks"] = chunk_shape(out[name])
+        if out[name].dtype.kind == "f":
+            encoding[name]["_FillValue"] = None  # a fill value would change the bits of NaN
+    return out, encoding
+
+
+def _assign(ds: xr.Dataset, name: str, variable: xr.Variable) -> xr.Dataset:
+    if name in ds.coords:
+        return ds.drop_indexes(name, errors="ignore").assign_coords({name: variable})
+    return ds.assign({name: variable})
+
+
+def _text(variable: xr.Variable, name: str) -> xr.Variable:
+    """Turn any kind of text into the object columns that append can lengthen."""
+    values = np.asarray(variable.values, dtype=object)
+    if wrong := next((v for v in values.flat if not isinstance(v, str)), None):
+        raise StoreError(f"{name} holds {wrong!r} among its text; convert it to text first.")
+    # an empty object array says nothing of its type, so it is said in the dtype
+    values = values.astype(create_vlen_dtype(str)) if values.size == 0 else values
+    return xr.Variable(variable.dims, values, variable.attrs)
