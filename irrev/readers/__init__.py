@@ -9,7 +9,7 @@ import difflib
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,7 +59,7 @@ def open_source(
         If the content is not what its reader expects.
     """
     if kind not in KINDS:
-        raise InputError(f"{kind} is not a kind of source;{_nearest(kind, KINDS)}")
+        raise InputError(f"{kind} is not a kind of source;{nearest(kind, KINDS)}")
     if on_error not in ("quarantine", "stop"):
         raise InputError(f"on_error is {on_error!r}; choose quarantine or stop.")
     path = Path(uri)
@@ -69,7 +69,7 @@ def open_source(
     known = list(inspect.signature(opener).parameters)
     for name in options:
         if name not in known:
-            raise InputError(f"{name} is not an option of {kind} sources;{_nearest(name, known)}")
+            raise InputError(f"{name} is not an option of {kind} sources;{nearest(name, known)}")
     ds = opener(path, on_error=on_error, **options)
     ds.attrs |= {"uri": str(uri), "sha256": content_hash(path)}
     return schema.validate(ds, kind)
@@ -110,6 +110,10 @@ def _opener(kind: str) -> Callable[..., xr.Dataset]:
     return getattr(importlib.import_module(module), function)
 
 
-def _nearest(word: str, known: dict[str, str] | list[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" did you mean `{close[0]}`?" if close else f" choose one of {', '.join(known)}."
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error line: the known word that is meant, or all known words."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    if close:
+        return f" did you mean `{close[0]}`?"
+    return f" there are: {', '.join(names)}." if names else " there are none."
