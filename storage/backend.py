@@ -49,6 +49,10 @@ class StoreRef:
         """Whether the store is a folder on this machine."""
         return not self.url.startswith((MEMORY, "s3://"))
 
+    def on(self, branch: str) -> "StoreRef":
+        """Give the same store on another branch."""
+        return replace(self, branch=branch)
+
     def absolute(self) -> "StoreRef":
         """Give the same address, to be opened from any working folder."""
         if not self.is_folder:
