@@ -64,6 +64,7 @@ class RawSpikes:
     stated: NDArray[np.float64] | None = None
     stated_unit: NDArray[np.int64] | None = None
     resolution_s: float = 0.0  # of the stored times at their largest, s
+    unit_is_given: bool = False  # the caller stated the unit of the times: no guessing
 
 
 def to_dataset(raw: RawSpikes, findings: Findings, *, reader: str, version: int) -> xr.Dataset:
@@ -101,6 +102,14 @@ def to_dataset(raw: RawSpikes, findings: Findings, *, reader: str, version: int)
         observed = _spans_of_data(raw)
     _note_observation(raw, observed, findings)
     return _assemble(raw, observed, findings, reader, version)
+
+
+def single_precision_step(stored: NDArray[np.generic], seconds: NDArray[np.float64]) -> float:
+    """Return the spacing of single-precision times at their largest, s; finer types give 0."""
+    if stored.dtype.kind != "f" or stored.dtype.itemsize > 4:
+        return 0.0
+    largest = np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0)
+    return float(largest) * (2.0**-23 if stored.dtype.itemsize == 4 else 2.0**-10)
 
 
 def unit_of_spikes(index: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -228,7 +237,8 @@ def _check_scale(raw: RawSpikes, observed: NDArray[np.float64] | None, findings:
     if not raw.times.size:
         return
     if observed is None and not raw.starts.size:
-        _check_whole_seconds(raw, findings)
+        if not raw.unit_is_given:
+            _check_whole_seconds(raw, findings)
         return
     end = float(raw.stops.max() if observed is None else observed[-1, 1])
     start = float(raw.starts.min() if observed is None else observed[0, 0])

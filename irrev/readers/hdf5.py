@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from irrev.errors import FormatError
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_INFLATION = 1032  # deflate cannot do better: 258 bytes in 2 bits
 FREE_BYTES = 1 << 20  # small columns are always read, e.g. constant ones that were never written
 MAX_LINKS = 32  # soft links followed in one path
@@ -48,16 +47,6 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise FormatError(
             f"{path.name}: not a readable HDF5 file ({reason}); copy or export it again."
         ) from error
-
-
-def is_hdf5(path: Path) -> bool:
-    """Say whether a file carries the HDF5 signature (at 0, or behind a user block)."""
-    with path.open("rb") as stream:
-        for offset in (0, 512, 1024, 2048):
-            stream.seek(offset)
-            if stream.read(8) == SIGNATURE:
-                return True
-    return False
 
 
 def find(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset | None:
@@ -183,3 +172,43 @@ def is_text(data: h5py.Dataset) -> bool:
 
 def _file_name(thing: h5py.Group | h5py.Dataset) -> str:
     return Path(thing.file.filename).name
+
+
+def attribute_names(file: h5py.File, name: str) -> list[str]:
+    """List the attributes of a member of the file's root; none for a broken or foreign link."""
+    found = find(file, name)
+    return [] if found is None else list(found.attrs)
+
+
+def matlab_arrays(file: h5py.File) -> dict[str, NDArray[np.generic]]:
+    """Read the numeric arrays and cell arrays of a MATLAB 7.3 file.
+
+    Parameters
+    ----------
+    file
+        Opened file.
+
+    Returns
+    -------
+        By name; a cell array becomes an array of arrays.
+    """
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name in members(file):
+        data = column(file, name)
+        if data is None:
+            continue
+        if data.dtype.kind in "fiu":
+            arrays[name] = _matlab_values(data)
+        elif h5py.check_ref_dtype(data.dtype) is h5py.Reference:
+            cells = [file[reference] for reference in data[()].ravel() if reference]
+            arrays[name] = np.empty(len(cells), dtype=object)
+            for i, cell in enumerate(cells):
+                if isinstance(cell, h5py.Dataset):
+                    _bound(cell, name)
+                    arrays[name][i] = _matlab_values(cell)
+    return arrays
+
+
+def _matlab_values(data: h5py.Dataset) -> NDArray[np.generic]:
+    """Read an array; MATLAB writes the shape of an empty one in the place of its values."""
+    return np.empty(0) if "MATLAB_empty" in data.attrs else np.asarray(data[()])

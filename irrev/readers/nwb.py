@@ -13,12 +13,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from irrev.errors import InputError
 from irrev.readers import hdf5
-from irrev.readers.checks import Findings, RawSpikes, to_dataset
+from irrev.readers.checks import Findings, RawSpikes, single_precision_step
 
 VERSION = 1
 AREA_COLUMNS = ("location", "area", "brain_area", "brain_region", "region", "structure_acronym")
@@ -28,26 +27,19 @@ POSITION_COLUMNS = {"x_um": ("x_um", "x"), "y_um": ("y_um", "y")}
 
 
 def read_nwb(
-    path: Path,
-    *,
-    stop: bool = False,
-    seconds_per_tick: float | None = None,
-) -> xr.Dataset:
+    path: Path, findings: Findings, *, seconds_per_tick: float | None = None
+) -> RawSpikes:
     """Read the units and intervals of an NWB file.
 
     Parameters
     ----------
     path
         HDF5 file with a group `units`.
-    stop
-        Raise at the first fault instead of mending it.
+    findings
+        Collects what is wrong.
     seconds_per_tick
         Length of the unit of the spike times, s; NaN takes it from the file's resolution.
         Default: the times are seconds, as NWB demands.
-
-    Returns
-    -------
-        Dataset of kind "spikes".
 
     Raises
     ------
@@ -56,7 +48,6 @@ def read_nwb(
     InputError
         If `seconds_per_tick` is NaN and the file does not state its resolution.
     """
-    findings = Findings(path.name, stop)
     with hdf5.open_hdf5(path) as file:
         units = hdf5.subgroup(file, "units")
         if units is None:
@@ -68,7 +59,7 @@ def read_nwb(
         raw.columns |= _places(file, units, raw.columns, len(raw.ids))
         _read_observed(units, raw, findings)
         _read_intervals(file, raw, findings)
-    return to_dataset(raw, findings, reader="nwb", version=VERSION)
+    return raw
 
 
 def _read_trains(
@@ -96,16 +87,8 @@ def _read_trains(
         times=seconds,
         index=index.ravel().astype(np.int64),
         ids=[_as_text(name) for name in names],
-        resolution_s=_step(times, seconds),
+        resolution_s=single_precision_step(times, seconds),
     )
-
-
-def _step(stored: NDArray[np.generic], seconds: NDArray[np.float64]) -> float:
-    """Return the spacing of single-precision times at their largest; finer types count as 0."""
-    if stored.dtype.itemsize > 4 or stored.dtype.kind != "f" or not seconds.size:
-        return 0.0
-    largest = np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0)
-    return float(largest) * (2.0**-23 if stored.dtype.itemsize == 4 else 2.0**-10)
 
 
 def _as_text(value: object) -> str:

@@ -1,0 +1,129 @@
+"""Named arrays of NPY, NPZ and MAT files, read without ever unpickling.
+
+A header is compared with the bytes that are there before anything is allocated, so a damaged or
+forged file cannot claim the machine's memory.
+"""
+
+import io
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irrev.errors import FormatError
+
+MAX_INFLATION = 1032  # deflate cannot do better
+FREE_BYTES = 1 << 20
+BROKEN = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, NotImplementedError)
+BROKEN += (SyntaxError, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError, IndexError)
+
+
+def read_npy(path: Path) -> NDArray[np.generic]:
+    """Read a NPY file of plain numbers or texts.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+
+    Raises
+    ------
+    FormatError
+        If it is not NPY, is truncated or holds Python objects.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _read_array(stream, path.stat().st_size)
+    except BROKEN as error:
+        raise _unreadable(path, "NPY", error) from error
+
+
+def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read the arrays of an NPZ archive; members that are not NPY are left out.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+
+    Raises
+    ------
+    FormatError
+        If it is not an archive, is truncated or holds Python objects.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            found = {}
+            for info in archive.infolist():
+                if not info.filename.endswith(".npy"):
+                    continue
+                if info.file_size > FREE_BYTES + MAX_INFLATION * info.compress_size:
+                    raise ValueError(f"{info.filename} claims {info.file_size:,} bytes")
+                with archive.open(info) as stream:
+                    name = info.filename.removesuffix(".npy")
+                    found[name] = _read_array(stream, info.file_size)
+            return found
+    except BROKEN as error:
+        raise _unreadable(path, "NPZ", error) from error
+
+
+def read_mat(path: Path) -> dict[str, NDArray[np.generic]]:
+    """Read the numeric arrays of a MATLAB file before version 7.3.
+
+    Parameters
+    ----------
+    path
+        Path of the file.
+
+    Raises
+    ------
+    FormatError
+        If it is not a MATLAB file or is damaged.
+    """
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    try:
+        with path.open("rb") as stream:
+            content = io.BytesIO(stream.read())
+        found = loadmat(content, verify_compressed_data_integrity=True)
+    except (*BROKEN, MatReadError) as error:
+        raise _unreadable(path, "MAT", error) from error
+    return {
+        name: values
+        for name, values in found.items()
+        if isinstance(values, np.ndarray) and not name.startswith("__")
+    }
+
+
+def _read_array(stream: IO[bytes], n_bytes: int) -> NDArray[np.generic]:
+    """Read one NPY stream of a known length."""
+    version = np.lib.format.read_magic(stream)
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise ValueError(f"NPY version {version} is not known")
+    shape, fortran, dtype = readers[version](stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never loaded")
+    wanted = math.prod(shape) * dtype.itemsize
+    if min(shape, default=0) < 0 or wanted > n_bytes:
+        raise ValueError(f"an array of {wanted:,} bytes in {n_bytes:,} bytes")
+    content = stream.read(wanted)
+    if len(content) != wanted:
+        raise ValueError(f"{len(content):,} of {wanted:,} bytes are there")
+    values = np.frombuffer(content, dtype=dtype)
+    return values.reshape(shape, order="F" if fortran else "C").copy()
+
+
+def _unreadable(path: Path, kind: str, error: Exception) -> FormatError:
+    reason = " ".join(str(error).split())[:200]
+    return FormatError(
+        f"{path.name}: not a readable {kind} file ({reason}); copy or export it again."
+    )
