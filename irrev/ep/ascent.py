@@ -1,0 +1,137 @@
+"""One fit in progress: present couplings, their values on two sets of samples, the best so far.
+
+Every iterate theta is rescaled on the validation samples,
+
+    c* = argmax_{0 <= c <= 1.5} f_validation(c theta)                            (1)
+
+which costs no pass over the data, and the best c* theta is kept: since f(0) = 0, a useless
+direction ends at 0 instead of a negative value. The fit stops after `patience` iterates without
+gain. A solver of `irrev.ep.solvers` only chooses directions; a move along one costs one value
+product on training and validation samples, and line searches are scalar work on stored values.
+
+Source: early stopping as in Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026);
+rescaling of every iterate is derived here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irrev.ep.objective import Dual
+
+MAX_SCALE = 1.5  # a small validation part can be separable: its best c would run away
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Couplings fitted on training samples, chosen on validation samples."""
+
+    theta: NDArray[np.float64]  # (n_observables,), rescaled
+    scale: float  # c* of eq. (1); 1 without validation
+    train: NDArray[np.float64]  # (iteration,) training value, nats
+    validation: NDArray[np.float64]  # (iteration,) rescaled validation value, nats
+    value_train: float  # training value of `theta`, nats
+    log_normaliser: float  # ln <exp(theta . g~)> on validation (on training without it)
+    saturated: bool  # training value above the cap ln n: no finite maximum
+    converged: bool  # stopped by its own rule, not by the limit on iterations
+    passes: float  # value and gradient over the training samples; one product is 1/2
+
+
+class Track:
+    """Value of the present couplings on one set of samples."""
+
+    def __init__(self, dual: Dual) -> None:
+        self.dual = dual
+        self.forward = 0.0  # theta . <g>
+        self.reverse = np.zeros(dual.observables.n_samples)  # theta . g~
+
+    @property
+    def value(self) -> float:
+        """Objective at the present couplings, nats."""
+        return self.dual.value(self.forward, self.reverse)
+
+    def move(self, step: float, slope: float, change: NDArray[np.float64]) -> None:
+        """Go `step` along a direction of known slope and change."""
+        self.forward += step * slope
+        self.reverse += step * change
+
+
+class Ascent:
+    """State of a fit; `move` along directions until `stopped`, then take `fit`."""
+
+    def __init__(self, train: Dual, validation: Dual | None, *, patience: int) -> None:
+        self.train = Track(train)
+        self.held = None if validation is None else Track(validation)
+        self.theta = np.zeros(train.observables.n_observables)
+        self.stopped = self.saturated = False
+        self.passes = 0.0
+        self._patience, self._since = patience, 0
+        self._curve = [(0.0, 0.0)]
+        # Best so far: couplings before rescaling, c*, validation value, training value there.
+        self._best = (self.theta, 0.0, 0.0, 0.0, 0.0)
+
+    def gradient(self) -> NDArray[np.float64]:
+        """Return the gradient of the training objective."""
+        self.passes += 0.5
+        return self.train.dual.gradient(self.train.reverse)
+
+    def move(self, direction: NDArray[np.float64]) -> float:
+        """Search along a direction, move there, compare with the best; return the step."""
+        dual = self.train.dual
+        slope = float(direction @ dual.mean)
+        change = dual.observables.reverse_values(direction)
+        self.passes += 0.5
+        step = dual.search(self.train.forward, self.train.reverse, slope, change)
+        if step == 0.0:
+            self.stopped = True
+            return step
+        self.train.move(step, slope, change)
+        self.theta = self.theta + step * direction
+        if self.held is not None:
+            held = self.held.dual
+            change = held.observables.reverse_values(direction)
+            self.held.move(step, float(direction @ held.mean), change)
+        self._judge()
+        return step
+
+    def _judge(self) -> None:
+        """Record the iterate; stop when saturated or out of patience."""
+        value = self.train.value
+        self.saturated = value > self.train.dual.cap
+        scale, held_value, normaliser = self._rescaled()
+        self._curve.append((value, held_value))
+        better = self.held is None or held_value > self._best[2]
+        self._since = 0 if better else self._since + 1
+        if better:
+            at_scale = self.train.dual.value(
+                scale * self.train.forward, scale * self.train.reverse
+            )
+            self._best = (self.theta, scale, held_value, at_scale, normaliser)
+        self.stopped = self.saturated or self._since >= self._patience
+
+    def _rescaled(self) -> tuple[float, float, float]:
+        """Return c* of eq. (1), the validation value there and its log-normaliser."""
+        track = self.train if self.held is None else self.held
+        scale = 1.0
+        if self.held is not None:
+            zero = np.zeros_like(track.reverse)
+            scale = track.dual.search(0.0, zero, track.forward, track.reverse, upper=MAX_SCALE)
+        normaliser = track.dual.log_mean_exp(scale * track.reverse)
+        return scale, scale * track.forward - normaliser, normaliser
+
+    def fit(self, *, converged: bool) -> Fit:
+        """Return the best iterate."""
+        theta, scale, _, value_train, normaliser = self._best
+        train, validation = np.array(self._curve).T
+        return Fit(
+            theta=scale * theta,
+            scale=scale,
+            train=train,
+            validation=validation,
+            value_train=value_train,
+            log_normaliser=normaliser,
+            saturated=self.saturated,
+            converged=converged,
+            passes=self.passes,
+        )
