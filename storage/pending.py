@@ -89,6 +89,10 @@ class Pending:
         StoreError
             If there is no such item.
         """
+        with one_line_errors(self._ref):
+            for name in [name for name, table in self._known.items() if key in table]:
+                if (array := self._open(name, at)) is not None and key not in _dropped(array):
+                    return _item(array, self._known[name][key])
         for _, datasets in self.load([key], at=at):
             return datasets
         raise StoreError(f"{self._ref.url}: nothing pending under {key}; compute it again.")
@@ -101,8 +105,7 @@ class Pending:
         with one_line_errors(self._ref):
             for array, table in self._puts(at):
                 for key in sorted(wanted & table.keys()):
-                    places = table[key].items()
-                    yield key, {group: _read(array, place) for group, place in places}
+                    yield key, _item(array, table[key])
                 wanted -= table.keys()
                 if not wanted:
                     return
@@ -146,6 +149,15 @@ class Pending:
             if BRANCH not in self._ic.list_branches():  # else another process was faster
                 raise
 
+    def _open(self, name: str, at: str | None) -> Bytes | None:
+        """Open one put; None if it is not there any more."""
+        snapshot = at or self._ic.lookup_branch(BRANCH)
+        store = self._ic.readonly_session(snapshot_id=snapshot).store
+        try:
+            return zarr.open_array(store, path=f"{BRANCH}/{name}", mode="r")
+        except FileNotFoundError:
+            return None
+
     def _puts(self, at: str | None) -> Iterator[tuple[Bytes, Table]]:
         if at is None and BRANCH not in self._ic.list_branches():
             return
@@ -178,6 +190,10 @@ def _pack(items: Mapping[str, Mapping[str, xr.Dataset]]) -> tuple[int, NDArray[n
             offset += len(blobs[-1])
     head = json.dumps(table).encode()
     return len(head), np.frombuffer(b"".join([head, *blobs]), dtype=np.uint8)
+
+
+def _item(array: Bytes, places: Mapping[str, tuple[int, int]]) -> dict[str, xr.Dataset]:
+    return {group: _read(array, place) for group, place in places.items()}
 
 
 def _read(array: Bytes, place: tuple[int, int]) -> xr.Dataset:

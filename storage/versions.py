@@ -77,6 +77,8 @@ def resolve(repo: ic.Repository, branch: str, at: str | None) -> str:
     """Find the full id of the version that the user means."""
     if at is None or at == branch:
         return _tip(repo, branch)
+    if (full := _full_id(repo, at)) is not None:
+        return full
     if at in repo.list_tags():
         return repo.lookup_tag(at)
     if at in repo.list_branches():
@@ -84,6 +86,16 @@ def resolve(repo: ic.Repository, branch: str, at: str | None) -> str:
     if _DATE.match(at):
         return _as_of(repo, branch, at)
     return _by_prefix(repo, at)
+
+
+def _full_id(repo: ic.Repository, at: str) -> str | None:
+    """Recognise a whole id without walking the history."""
+    if not re.fullmatch(rf"[0-9A-Z]{{{FULL}}}", at):
+        return None
+    try:
+        return repo.lookup_snapshot(at).id
+    except ic.IcechunkError:
+        return None
 
 
 def _tip(repo: ic.Repository, branch: str) -> str:
