@@ -26,6 +26,7 @@ from irrev.errors import InputError
 
 EDGE_ROUNDINGS = 16  # module docstring: 14 suffice
 MAX_SNAP = 1e-3  # of a bin; a snap that wide means that doubles cannot resolve the bins
+MAX_BINS = 10**9  # row starts alone take 8 GB; 11 days at 1 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ def bin_spikes(
     Raises
     ------
     InputError
-        If an interval is empty, two overlap, no whole bin fits, or bins are too narrow for
-        the resolution of doubles at these times.
+        If an interval is empty, two overlap, no whole bin fits, or bins are too many or too
+        narrow for the resolution of doubles at these times.
 
     Examples
     --------
@@ -156,6 +157,8 @@ def bin_spikes(
             f"no whole bin of {bin_s:g} s fits the recorded intervals "
             f"(longest {widths.max(initial=0.0):g} s); choose narrower bins."
         )
+    if n_whole.sum() > MAX_BINS:
+        raise InputError(f"there are {n_whole.sum():g} bins of {bin_s:g} s; choose wider bins.")
     last = np.cumsum(n_whole)
     n_bins, n_units = int(last[-1]), ends.size
 
