@@ -1,0 +1,137 @@
+"""Cost of simulating against the cost of the normals alone, and streaming to a store.
+
+python -m pytest benchmarks/bench_langevin.py --benchmark-only
+python benchmarks/bench_langevin.py                 # table of ratios, floor in the same run
+python benchmarks/bench_langevin.py stream FOLDER   # 10^5 x 10^4 steps to a zarr store
+"""
+
+import resource
+import sys
+import time
+
+import numba
+import numpy as np
+import pytest
+import torch
+
+from irrev.simulate.chains import Chain, simulate, stream
+from irrev.simulate.driven import BreathingTrap, double_well, heavy_trap, trap
+from irrev.simulate.langevin import baoab, euler_maruyama, kicks
+from irrev.simulate.langevin_torch import TORCH_BLOCK, simulate_torch
+from irrev.simulate.noise import BLOCK, block_rng
+from irrev.simulate.systems import Ring, bead_chain, rotation
+
+N_STEPS = 1000
+CHAINS = {
+    "trap, Euler": euler_maruyama(trap(), dt=0.01),
+    "trap, kicks": kicks(heavy_trap(), dt=0.01),
+    "trap, BAOAB": baoab(heavy_trap(), dt=0.01),
+    "double well, Euler": euler_maruyama(double_well(), dt=0.001),
+    "breathing trap, exact": BreathingTrap().chain(0.001, N_STEPS),
+    "rotation, exact": rotation().chain(0.01),
+    "5 beads, exact": bead_chain(5).chain(0.01),
+    "5 beads, Euler": euler_maruyama(bead_chain(5).system(), dt=0.01),
+    "ring, Euler": euler_maruyama(Ring(2, 1, 1).system(), dt=0.01),
+}
+
+
+@pytest.mark.parametrize("n_steps", [10, 1000])
+@pytest.mark.parametrize("name", CHAINS)
+def test_simulate_speed(benchmark, name, n_steps):
+    benchmark(simulate, CHAINS[name], n_trajectories=BLOCK, n_steps=n_steps, seed=0)
+
+
+@pytest.mark.parametrize("n_steps", [10, 1000])
+def test_normals_speed(benchmark, n_steps):
+    benchmark(normals, block_rng(0, 0), np.empty(BLOCK), n_steps)
+
+
+@pytest.mark.parametrize("n_steps", [10, 1000])
+def test_simulate_torch_speed(benchmark, n_steps):
+    chain = CHAINS["trap, Euler"]
+    run = {"n_trajectories": TORCH_BLOCK, "n_steps": n_steps, "every": n_steps, "seed": 0}
+    benchmark(simulate_torch, chain, **run)
+
+
+@numba.njit
+def normals(rng, z, n_steps):
+    """Draw what a run draws: the floor."""
+    for _ in range(n_steps):
+        for i in range(z.size):
+            z[i] = rng.standard_normal()
+
+
+def numpy_normals(rng: np.random.Generator, z: np.ndarray, n_steps: int) -> None:
+    for _ in range(n_steps):
+        rng.standard_normal(out=z)
+
+
+def cost(call, n: int, repeats: int = 5) -> float:
+    """Least CPU time of a call, nanoseconds per item."""
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times) / n * 1e9
+
+
+def ratio(chain: Chain, floor: float) -> tuple[float, float]:
+    """Nanoseconds per normal, and the ratio to the floor."""
+    n = BLOCK * N_STEPS * chain.n_noise
+    run = {"n_trajectories": BLOCK, "n_steps": N_STEPS, "seed": 0}
+    each = cost(lambda: simulate(chain, **run), n, 3)
+    return each, each / floor
+
+
+def table() -> None:
+    n = BLOCK * N_STEPS
+    z = np.empty(BLOCK)
+    floor = cost(lambda: normals(block_rng(0, 0), z, N_STEPS), n)
+    plain = cost(lambda: numpy_normals(block_rng(0, 0), z, N_STEPS), n)
+    print(f"{'normals alone, compiled':32} {floor:6.2f} ns   1.00")
+    print(f"{'normals alone, numpy':32} {plain:6.2f} ns   {plain / floor:.2f}")
+    for name, chain in CHAINS.items():
+        each, relative = ratio(chain, floor)
+        print(f"{name + ', every state kept':32} {each:6.2f} ns   {relative:.2f}")
+    torch.set_num_threads(1)
+    for dtype in (torch.float32, torch.float64):
+        noise = torch.empty((16, TORCH_BLOCK), dtype=dtype)
+        n = TORCH_BLOCK * 160
+        alone = cost(lambda: [noise.normal_() for _ in range(10)], n)
+        print(f"{'normals alone, torch ' + str(dtype)[6:]:32} {alone:6.2f} ns   1.00")
+        for name in ("trap, Euler", "double well, Euler"):
+            run = {"n_trajectories": TORCH_BLOCK, "n_steps": 160, "every": 160, "seed": 0}
+            each = cost(lambda: simulate_torch(CHAINS[name], dtype=dtype, **run), n)  # noqa: B023
+            print(f"{name + ', torch':32} {each:6.2f} ns   {each / alone:.2f}")
+
+
+def to_store(folder: str, n_trajectories: int = 100_000, n_steps: int = 10_000) -> None:
+    """Stream a whole run to a zarr array, a chunk a piece, and report time and memory."""
+    import zarr
+
+    chain = CHAINS["trap, Euler"]
+    store = zarr.create_array(
+        store=folder,
+        shape=(n_trajectories, n_steps + 1, 1),
+        chunks=(BLOCK, 1024, 1),
+        dtype="float32",
+        compressors=None,
+    )
+    before, start = peak(), time.perf_counter()
+    held, first = None, 0
+    for piece in stream(chain, n_trajectories=n_trajectories, n_steps=n_steps, seed=0):
+        rows = slice(piece.block.start, piece.block.stop)
+        store[rows, piece.time : piece.time + piece.x.shape[1]] = piece.x
+    del held, first
+    print(f"{n_trajectories:,} x {n_steps:,} steps: {time.perf_counter() - start:.0f} s")
+    print(f"peak memory {before:.0f} MiB before, {peak():.0f} MiB after")
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    to_store(sys.argv[2]) if sys.argv[1:2] == ["stream"] else table()

@@ -1,0 +1,155 @@
+"""Compiled loops of the schemes in `irrev.simulate.langevin`; numba must be there.
+
+Normals are drawn through the block's own generator, in the order of the numpy path, so both paths
+see the same noise bit for bit. No fast-math: sums keep their order.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+
+from irrev.simulate.chains import Array
+from irrev.simulate.langevin import Force
+
+
+def compile_force(force: Force) -> Any:
+    """Compile a force for use inside the loops."""
+    return numba.njit(force)
+
+
+@numba.njit
+def _draw(rng: np.random.Generator, z: Array) -> None:
+    for j in range(z.shape[0]):
+        for i in range(z.shape[1]):
+            z[j, i] = rng.standard_normal()
+
+
+@numba.njit
+def _record(x: Array, out: Array, t: int) -> None:
+    for j in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            out[i, t, j] = x[j, i]
+
+
+@numba.njit
+def _euler(
+    force: Any,
+    rng: np.random.Generator,
+    x: Array,
+    controls: Array,
+    k: Array,
+    dt: float,
+    step: int,
+    n_steps: int,
+    out: Array,
+    every: int,
+) -> None:
+    z, f = np.empty(x.shape), np.empty(x.shape)
+    for t in range(n_steps):
+        _draw(rng, z)
+        force(x, controls[min(step + t, controls.shape[0] - 1)], f)
+        for j in range(x.shape[0]):
+            for i in range(x.shape[1]):
+                x[j, i] = f[j, i] * dt + k[0, j] * z[j, i] + x[j, i]
+        if (t + 1) % every == 0:
+            _record(x, out, (t + 1) // every - 1)
+
+
+@numba.njit
+def _kicks(
+    force: Any,
+    rng: np.random.Generator,
+    x: Array,
+    controls: Array,
+    k: Array,
+    dt: float,
+    step: int,
+    n_steps: int,
+    out: Array,
+    every: int,
+) -> None:
+    d = x.shape[0] // 2
+    z, f = np.empty((d, x.shape[1])), np.empty((d, x.shape[1]))
+    for t in range(n_steps):
+        _draw(rng, z)
+        force(x[:d], controls[min(step + t, controls.shape[0] - 1)], f)
+        for j in range(d):
+            for i in range(x.shape[1]):
+                v = k[0, j] * x[d + j, i] + k[2, j] * f[j, i] + k[1, j] * z[j, i]
+                x[d + j, i] = v
+                x[j, i] = x[j, i] + v * dt
+        if (t + 1) % every == 0:
+            _record(x, out, (t + 1) // every - 1)
+
+
+@numba.njit
+def _baoab(
+    force: Any,
+    rng: np.random.Generator,
+    x: Array,
+    controls: Array,
+    k: Array,
+    dt: float,
+    step: int,
+    n_steps: int,
+    out: Array,
+    every: int,
+) -> None:
+    d = x.shape[0] // 2
+    half = 0.5 * dt
+    z, f = np.empty((d, x.shape[1])), np.empty((d, x.shape[1]))
+    for t in range(n_steps):
+        c = controls[min(step + t, controls.shape[0] - 1)]
+        _draw(rng, z)
+        force(x[:d], c, f)
+        for j in range(d):
+            for i in range(x.shape[1]):
+                v = x[d + j, i] + k[2, j] * f[j, i]
+                q = x[j, i] + half * v
+                v = k[0, j] * v + k[1, j] * z[j, i]
+                x[j, i] = q + half * v
+                x[d + j, i] = v
+        force(x[:d], c, f)
+        for j in range(d):
+            for i in range(x.shape[1]):
+                x[d + j, i] += k[2, j] * f[j, i]
+        if (t + 1) % every == 0:
+            _record(x, out, (t + 1) // every - 1)
+
+
+@numba.njit
+def affine(
+    rng: np.random.Generator,
+    x: Array,
+    moves: Array,
+    shifts: Array,
+    roots: Array,
+    step: int,
+    n_steps: int,
+    out: Array,
+    every: int,
+) -> None:
+    """Apply x' = P x + q + L z; tables of one row hold for every step."""
+    d, n = x.shape
+    z, y = np.empty((d, n)), np.empty((d, n))
+    for t in range(n_steps):
+        s = step + t
+        P = moves[min(s, moves.shape[0] - 1)]
+        q = shifts[min(s, shifts.shape[0] - 1)]
+        L = roots[min(s, roots.shape[0] - 1)]
+        _draw(rng, z)
+        for j in range(d):
+            for i in range(n):
+                y[j, i] = q[j]
+            for k in range(d):
+                for i in range(n):
+                    y[j, i] += P[j, k] * x[k, i] + L[j, k] * z[k, i]
+        for j in range(d):
+            for i in range(n):
+                x[j, i] = y[j, i]
+        if (t + 1) % every == 0:
+            _record(x, out, (t + 1) // every - 1)
+
+
+RUNS = {"euler_maruyama": _euler, "kicks": _kicks, "baoab": _baoab}
