@@ -47,6 +47,26 @@ def register(name: str, variables: Iterable[Variable], *, open_dims: Iterable[st
     KINDS[name] = Kind(name, tuple(variables), frozenset(open_dims))
 
 
+def blank(kind: str, dim: str) -> xr.Dataset:
+    """Return one row along `dim` without values: NaN, 0, false, empty text; for failures.
+
+    Parameters
+    ----------
+    kind
+        A key of `KINDS`.
+    dim
+        Dimension of length 1; all others have length 0.
+    """
+    fills = {"float": np.nan, "int": 0, "bool": False, "text": ""}
+    types = {"float": np.float64, "int": np.int64, "bool": np.bool_, "text": object}
+    variables = {}
+    for v in KINDS[kind].variables:
+        if v.required and dim in v.dims:
+            shape = tuple(int(d == dim) for d in v.dims)
+            variables[v.name] = (v.dims, np.full(shape, fills[v.dtype], dtype=types[v.dtype]))
+    return xr.Dataset(variables)
+
+
 def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
     """Check a Dataset against its kind and complete units and long names.
 
@@ -119,6 +139,43 @@ register(
     open_dims=("unit", "interval"),
 )
 
+# --- bookkeeping of the store ------------------------------------------------------------------
+
+register(
+    "catalogue",
+    [
+        Variable("item", ("item",), "text", "", "item of a source"),
+        Variable("source", ("item",), "text", "", "source of pipeline.yaml"),
+        Variable("uri", ("item",), "text", "", "where it was read"),
+        Variable("stamp", ("item",), "text", "", "sizes and modification times when read"),
+        Variable("sha256", ("item",), "text", "", "SHA-256 of the content"),
+        Variable("read_hash", ("item",), "text", "", "hash of the reader's parameters"),
+        Variable("group", ("item",), "text", "", "group that holds the data"),
+        Variable("selections", ("item",), "text", "", "conditions and their parts, JSON"),
+        Variable("size", ("item",), "text", "", "what costs depend on, JSON"),
+        Variable("error", ("item",), "text", "", "why it is in quarantine, empty if it is not"),
+    ],
+)
+
+register(
+    "quarantine",
+    [
+        Variable("item", ("entry",), "text", "", "item or shard"),
+        Variable("reason", ("entry",), "text", "", "what is wrong and how to mend it"),
+        Variable("when", ("entry",), "text", "", "time of the run, UTC"),
+        Variable("run", ("entry",), "text", "", "run that found it"),
+    ],
+)
+
+register(
+    "run",
+    [
+        Variable("shard", ("shard",), "text", "", "shard computed in this run"),
+        Variable("seconds", ("shard",), "float", "s", "computing time"),
+        Variable("reason", ("shard",), "text", "", "why it ran"),
+    ],
+)
+
 # --- results of entropy-production inference ----------------------------------------------------
 # One Dataset per flow and method, one row per shard (source x condition).
 
@@ -136,12 +193,13 @@ SHARD = [
     Variable("shard", ("shard",), "text", "", "source:condition"),
     Variable("source", ("shard",), "text", "", "source of pipeline.yaml"),
     Variable("condition", ("shard",), "text", "", "condition within the source"),
-    Variable("status", ("shard",), "text", "", "done or failed"),
+    Variable("status", ("shard",), "text", "", "done, failed (tried again) or quarantined"),
     Variable("error", ("shard",), "text", "", "what went wrong, empty if nothing"),
     Variable("input_hash", ("shard",), "text", "", "SHA-256 of the input file"),
     Variable(
         "config_hash", ("shard",), "text", "", "hash of the parameters that this stage reads"
     ),
+    Variable("config", ("shard",), "text", "", "these parameters as JSON"),
     Variable("method_version", ("shard",), "int", "1", "version of the method"),
     Variable("seed", ("shard",), "int", "1", "seed of the shard"),
     Variable("seconds", ("shard",), "float", "s", "computing time"),
@@ -168,13 +226,18 @@ register(
         Variable("ess", ("shard",), "float", "1", "effective sample size of the reverse average"),
         Variable("saturated", ("shard",), "bool", "1", "value at the finite-sample cap ln T"),
         Variable("n_units", ("shard",), "int", "1", "units used"),
+        Variable("units_removed", ("shard",), "text", "", "units removed by each rule, JSON"),
         Variable("n_steps", ("shard",), "int", "1", "transitions used"),
-        Variable("n_spikes", ("shard",), "int", "1", "spikes used"),
+        Variable("n_spikes", ("shard",), "int", "1", "active cells used"),
         Variable("bin_s", ("shard",), "float", "s", "bin width"),
         Variable("lost", ("shard",), "float", "1", "fraction of spikes lost to binarisation"),
         Variable("drift", ("shard",), "float", "1", "relative rate change, first to last third"),
+        Variable("solver", ("shard",), "text", "", "optimiser used"),
+        Variable("coding", ("shard",), "text", "", "coding of the states"),
+        Variable("notes", ("shard",), "text", "", "reasons to trust the value less"),
         Variable("fold_value", ("shard", "fold"), "float", "nat", "held-out value of each fold"),
-        Variable("null_value", ("shard", "draw"), "float", "nat", "value under flipped direction"),
+        Variable("statistic", ("shard",), "float", "nat", "quadratic EP that the test compares"),
+        Variable("null_value", ("shard", "draw"), "float", "nat", "it, under random directions"),
         Variable(
             "curve_train", ("shard", "iteration"), "float", "nat", "training value, first fold"
         ),
@@ -205,5 +268,124 @@ register(
         Variable("area_from", ("unit_from",), "text", "", "area of the earlier unit"),
         Variable("theta", ("unit_to", "unit_from"), "float", "1", "antisymmetric coupling"),
         Variable("share", ("unit_to", "unit_from"), "float", "nat", "coupling x mean observable"),
+    ],
+)
+
+# --- multichannel time series and the cross-spectral witness -------------------------------------
+
+register(
+    "timeseries",
+    [
+        Variable("signal", ("time", "channel"), "float", "", "recorded signal"),
+        Variable("channel", ("channel",), "text", "", "channel name"),
+        Variable("channel_units", ("channel",), "text", "", "unit of the channel", required=False),
+        Variable("sampling_rate", (), "float", "Hz", "samples per second, all channels alike"),
+        Variable("segment_start", ("segment",), "int", "1", "first sample of a segment"),
+        Variable("segment_stop", ("segment",), "int", "1", "sample after a segment"),
+        Variable("shared_reference", (), "bool", "1", "channels of one body or reference"),
+        Variable("check", ("check",), "text", "", "name of a data check that found something"),
+        Variable("check_count", ("check",), "int", "1", "number of items concerned"),
+        Variable("check_action", ("check",), "text", "", "what was done: kept, repaired, removed"),
+        Variable("check_detail", ("check",), "text", "", "what was found, with values"),
+    ],
+    open_dims=("channel", "segment"),
+)
+
+
+def _over(dim: str, units: str, names: dict[str, str], *, required: bool = True) -> list[Variable]:
+    """Name float variables along one dimension, or scalars for an empty one."""
+    dims = (dim,) if dim else ()
+    return [Variable(n, dims, "float", units, text, required) for n, text in names.items()]
+
+
+WITNESS_PAIR = {
+    "W": "witness: mutual-information rate of the pair, per sample",
+    "W_se": "standard error of the witness",
+    "W_low": "witness, lower end of the interval",
+    "W_high": "witness, upper end of the interval",
+    "W_irr": "part of the witness that no reversible pair could have, per sample",
+    "W_rev": "rest of the witness, per sample",
+    "sigma": "irreversibility rate of the pair, per sample",
+    "sigma_se": "standard error of the irreversibility rate",
+    "sigma_low": "irreversibility rate, lower end of the interval",
+    "sigma_high": "irreversibility rate, upper end of the interval",
+}
+WITNESS_SET = {
+    "W_total": "total-correlation rate of all channels, per sample",
+    "sigma_N": "irreversibility rate of all channels, per sample",
+}
+
+register(
+    "witness",
+    [
+        Variable("pair", ("pair",), "text", "", "names of the two channels"),
+        Variable("channel_i", ("pair",), "int", "1", "index of the first channel"),
+        Variable("channel_j", ("pair",), "int", "1", "index of the second channel"),
+        *_over("pair", "nat", WITNESS_PAIR),
+        *_over(
+            "pair",
+            "1",
+            {
+                "p": "p-value against independent channels",
+                "log_p": "its natural logarithm",
+                "q": "p adjusted for the false-discovery rate over pairs",
+                "p_irr": "p-value against a time-reversible pair",
+                "log_p_irr": "its natural logarithm",
+                "q_irr": "p_irr adjusted for the false-discovery rate over pairs",
+                "irr_fraction": "W_irr over W_irr + W_rev",
+            },
+        ),
+        Variable("reject", ("pair",), "bool", "1", "dependent at the chosen rate"),
+        Variable("reject_irr", ("pair",), "bool", "1", "irreversible at the chosen rate"),
+        Variable("status", ("pair",), "text", "", "ok, or warnings joined by ;"),
+        *_over("pair", "1", {"p_surrogate": "p-value among surrogates"}, required=False),
+        *_over(
+            "pair",
+            "nat s-1",
+            {
+                "epr_bound": "lower bound on the entropy production rate, one-way coupled drive",
+                "epr_fit": "fitted entropy production rate, one-way coupled drive",
+                "epr_fit_se": "standard error of the fitted rate",
+            },
+            required=False,
+        ),
+        *_over(
+            "pair",
+            "s-1",
+            {
+                "kappa": "fitted rate of the hidden drive",
+                "gamma_i": "fitted rate of the first channel",
+                "gamma_j": "fitted rate of the second channel",
+            },
+            required=False,
+        ),
+        *_over("pair", "1", {"fit_condition": "condition of the information"}, required=False),
+        Variable("identifiable", ("pair",), "bool", "1", "fit may be quoted", required=False),
+        Variable("coh2", ("pair", "band"), "float", "1", "squared coherence", required=False),
+        Variable("band_counts", ("band",), "int", "1", "Fourier ordinates in the band"),
+        Variable("frequency", ("band",), "float", "Hz", "centre of the band"),
+        Variable("channel", ("channel",), "text", "", "channel name"),
+        Variable("ar_order", ("channel",), "int", "1", "order of the whitening filter"),
+        Variable("correlation_time", ("channel",), "float", "s", "of the slowest pole"),
+        Variable("excess_kurtosis", ("channel",), "float", "1", "after whitening"),
+        *(
+            v
+            for name, text in WITNESS_SET.items()
+            for v in _over(
+                "",
+                "nat",
+                {
+                    name: text,
+                    f"{name}_se": f"standard error: {text}",
+                    f"{name}_low": f"{text}, lower end",
+                    f"{name}_high": f"{text}, upper end",
+                },
+            )
+        ),
+        *_over("", "1", {"p_total": "p-value against independent channels, all at once"}),
+        *_over("", "1", {"p_irr_N": "p-value against a time-reversible set"}),
+        Variable("set_status", (), "text", "", "ok, rank, or scalar ceiling"),
+        Variable("set_bands", (), "int", "1", "bands used for the whole set"),
+        Variable("set_channels", (), "int", "1", "channels that vary"),
     ],
 )
