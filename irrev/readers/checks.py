@@ -6,14 +6,12 @@ table. A note is listed and never raises: the data are usable as they are. What 
 file unusable always raises.
 """
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from irrev import schema
-from irrev.errors import FormatError
+from irrev.readers.raw import Findings, RawSpikes, keep_spikes, keep_units, unit_of_spikes
 from irrev.readers.spans import intersect_units, merge_spans, overlapping
 
 SAMPLE_RATES = (10_000, 20_000, 24_414.0625, 25_000, 30_000, 32_000, 40_000, 50_000)  # per s
@@ -21,50 +19,6 @@ SCALE_FACTOR = 100  # times that exceed the intervals this much are not seconds 
 WHOLE_SPIKES = 100  # that many spikes, all at whole seconds, are not in seconds
 COARSE_S = 1e-4  # time resolution beyond which narrow bins are not meaningful
 BORDER_S = 1e-6  # spikes this far outside the stated range are rounding, not faults
-
-
-@dataclass(slots=True)
-class Findings:
-    """What the checks found in one file."""
-
-    file: str
-    stop: bool
-    rows: list[tuple[str, int, str, str]] = field(default_factory=list)
-
-    def fault(self, name: str, count: int, action: str, detail: str, mend: str) -> None:
-        """List a fault, or raise it as `file: detail; mend` where faults stop the reading."""
-        if self.stop:
-            raise self.error(detail, mend)
-        self.rows.append((name, int(count), action, detail))
-
-    def note(self, name: str, count: int, detail: str) -> None:
-        """List something worth knowing about usable data."""
-        self.rows.append((name, int(count), "kept", detail))
-
-    def error(self, detail: str, mend: str) -> FormatError:
-        """Return the error of a file that cannot be used."""
-        return FormatError(f"{self.file}: {detail}; {mend}.")
-
-
-@dataclass(slots=True)
-class RawSpikes:
-    """Spike trains as a file has them, times already in seconds."""
-
-    times: NDArray[np.float64]  # (spike,) unit after unit
-    index: NDArray[np.int64]  # (unit,) end offsets
-    ids: list[str]  # (unit,)
-    columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)  # (unit,) each
-    # starts, stops (s), tables, labels and further columns of labelled intervals, (interval,)
-    starts: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    stops: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
-    tables: list[str] = field(default_factory=list)
-    labels: list[str] = field(default_factory=list)
-    interval_columns: dict[str, NDArray[np.generic]] = field(default_factory=dict)
-    # recorded spans where the file states them: (span, 2) and the unit of each, -1 for all
-    stated: NDArray[np.float64] | None = None
-    stated_unit: NDArray[np.int64] | None = None
-    resolution_s: float = 0.0  # of the stored times at their largest, s
-    unit_is_given: bool = False  # the caller stated the unit of the times: no guessing
 
 
 def to_dataset(raw: RawSpikes, findings: Findings, *, reader: str, version: int) -> xr.Dataset:
@@ -102,33 +56,6 @@ def to_dataset(raw: RawSpikes, findings: Findings, *, reader: str, version: int)
         observed = _spans_of_data(raw)
     _note_observation(raw, observed, findings)
     return _assemble(raw, observed, findings, reader, version)
-
-
-def single_precision_step(stored: NDArray[np.generic], seconds: NDArray[np.float64]) -> float:
-    """Return the spacing of single-precision times at their largest, s; finer types give 0."""
-    if stored.dtype.kind != "f" or stored.dtype.itemsize > 4:
-        return 0.0
-    largest = np.abs(seconds[np.isfinite(seconds)]).max(initial=0.0)
-    return float(largest) * (2.0**-23 if stored.dtype.itemsize == 4 else 2.0**-10)
-
-
-def unit_of_spikes(index: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the unit of each spike, shape (spike,), from the end offsets."""
-    return np.repeat(np.arange(index.size), np.diff(index, prepend=0))
-
-
-def keep_spikes(raw: RawSpikes, keep: NDArray[np.bool_]) -> None:
-    """Drop the other spikes in place."""
-    counts = np.bincount(unit_of_spikes(raw.index)[keep], minlength=raw.index.size)
-    raw.times, raw.index = raw.times[keep], np.cumsum(counts)
-
-
-def keep_units(raw: RawSpikes, keep: NDArray[np.bool_]) -> None:
-    """Drop the other units and their spikes in place."""
-    keep_spikes(raw, keep[unit_of_spikes(raw.index)])
-    raw.index = raw.index[keep]
-    raw.ids = [name for name, kept in zip(raw.ids, keep, strict=True) if kept]
-    raw.columns = {name: values[keep] for name, values in raw.columns.items()}
 
 
 def _check_index(raw: RawSpikes, findings: Findings) -> None:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from irrev.errors import FormatError
+from irrev.errors import FormatError, IrrevError
 
 MAX_INFLATION = 1032  # deflate cannot do better: 258 bytes in 2 bits
 FREE_BYTES = 1 << 20  # small columns are always read, e.g. constant ones that were never written
@@ -40,7 +40,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except FormatError:
+    except IrrevError:
         raise
     except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]

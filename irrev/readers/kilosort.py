@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from irrev.errors import FormatError
 from irrev.readers.arrays import read_npy
-from irrev.readers.checks import Findings, RawSpikes
+from irrev.readers.raw import Findings, RawSpikes
 from irrev.readers.trains import ragged
 
 VERSION = 1

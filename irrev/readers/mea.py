@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.readers import hdf5
-from irrev.readers.checks import Findings, RawSpikes, single_precision_step
+from irrev.readers.raw import Findings, RawSpikes, single_precision_step, to_seconds
 
 VERSION = 1
 
 
 def is_mea(file: h5py.File) -> bool:
     """Say whether a file has the columns of this layout."""
-    return "spikes" in file and "sCount" in file
+    return {"spikes", "sCount"} <= set(hdf5.members(file))
 
 
 def read_mea(
@@ -56,8 +56,7 @@ def read_mea(
                 f"sCount adds up to {counts.sum():,} but {stored.size:,} spikes are there",
                 "the file is truncated, copy it again",
             )
-        scale = 1.0 if seconds_per_tick is None else seconds_per_tick
-        times = stored.ravel().astype(np.float64) * scale
+        times = to_seconds(stored, findings, seconds_per_tick)
         raw = RawSpikes(
             times=times,
             index=np.cumsum(counts),

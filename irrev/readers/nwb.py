@@ -15,9 +15,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from irrev.errors import InputError
 from irrev.readers import hdf5
-from irrev.readers.checks import Findings, RawSpikes, single_precision_step
+from irrev.readers.raw import Findings, RawSpikes, single_precision_step, to_seconds
 
 VERSION = 1
 AREA_COLUMNS = ("location", "area", "brain_area", "brain_region", "region", "structure_acronym")
@@ -72,17 +71,12 @@ def _read_trains(
         raise findings.error(
             "the units have no ragged column spike_times", "choose a file with spike times"
         )
-    scale = seconds_per_tick
-    if scale is not None and np.isnan(scale):
-        scale = float(np.ravel(data.attrs.get("resolution", np.nan))[0])
-        if not scale > 0:
-            raise InputError(
-                f"{findings.file}: time_unit is samples but the file states no resolution; "
-                "set sample_rate."
-            )
+    tick = seconds_per_tick
+    if tick is not None and np.isnan(tick):
+        tick = float(np.ravel(data.attrs.get("resolution", np.nan))[0])
+    seconds = to_seconds(times, findings, tick if tick is None or tick > 0 else np.nan)
     ids = hdf5.column(units, "id")
     names = np.arange(index.size) if ids is None else np.ravel(ids[()])
-    seconds = times.ravel().astype(np.float64) * (1.0 if scale is None else scale)
     return RawSpikes(
         times=seconds,
         index=index.ravel().astype(np.int64),
@@ -233,7 +227,7 @@ def _interval_tables(file: h5py.File) -> Iterator[tuple[str, h5py.Group]]:
         parent = hdf5.subgroup(file, place)
         for name in hdf5.members(parent) if parent is not None else ():
             table = hdf5.subgroup(file, f"{place}/{name}")
-            if table is not None and "start_time" in table and "stop_time" in table:
+            if table is not None and {"start_time", "stop_time"} <= set(hdf5.members(table)):
                 yield name, table
 
 

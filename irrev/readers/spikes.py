@@ -13,7 +13,8 @@ import xarray as xr
 
 from irrev.errors import FormatError, InputError, MissingExtraError
 from irrev.readers import OnError, kilosort, tables
-from irrev.readers.checks import Findings, RawSpikes, to_dataset
+from irrev.readers.checks import to_dataset
+from irrev.readers.raw import Findings, RawSpikes
 
 TimeUnit = Literal["s", "ms", "samples"]
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -110,7 +111,7 @@ def _read_hdf5(path: Path, findings: Findings, tick: float | None) -> tuple[str,
             f"{path.name}: HDF5 files need h5py; pip install 'irrev[spikes]'."
         ) from error
     with hdf5.open_hdf5(path) as file:
-        layout = "mea" if mea.is_mea(file) else "nwb" if "units" in file else "other"
+        layout = "mea" if mea.is_mea(file) else "nwb" if "units" in hdf5.members(file) else "other"
         is_matlab = any(
             "MATLAB_class" in hdf5.attribute_names(file, name) for name in hdf5.members(file)
         )

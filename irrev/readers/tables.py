@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from irrev.errors import InputError
 from irrev.readers.arrays import read_mat, read_npz
-from irrev.readers.checks import Findings, RawSpikes, single_precision_step
+from irrev.readers.raw import Findings, RawSpikes, single_precision_step, to_seconds
 from irrev.readers.trains import ragged
 
 VERSION = 1
@@ -133,11 +132,6 @@ def _is_number(cell: str) -> bool:
 
 def _from_arrays(arrays: Arrays, findings: Findings, tick: float | None) -> RawSpikes:
     """Find the trains among named arrays."""
-    if tick is not None and np.isnan(tick):
-        raise InputError(
-            f"{findings.file}: time_unit is samples but no sampling rate is known; "
-            "set sample_rate."
-        )
     stored = _named(arrays, TIME_NAMES)
     if stored is None:
         raise findings.error(
@@ -150,7 +144,7 @@ def _from_arrays(arrays: Arrays, findings: Findings, tick: float | None) -> RawS
         index, ids = None, None
     if stored.dtype.kind not in "fiu":
         raise findings.error(f"spike times have type {stored.dtype}", "store numbers")
-    seconds = stored.ravel().astype(np.float64) * (1.0 if tick is None else tick)
+    seconds = to_seconds(stored, findings, tick)
     if index is None or ids is None:
         seconds, index, ids = _grouped(seconds, arrays, findings)
     raw = RawSpikes(times=seconds, index=index, ids=ids)
