@@ -1,4 +1,4 @@
-"""Flows and the command line. Sets the defaults of Prefect and BLAS before anything imports them."""
+"""Flows and the command line; sets defaults of Prefect and BLAS before they are imported."""
 
 import os
 

@@ -389,3 +389,124 @@ register(
         Variable("set_channels", (), "int", "1", "channels that vary"),
     ],
 )
+
+# --- semantics of question-context-answer triplets ----------------------------------------------
+
+register(
+    "triplets",
+    [
+        Variable("triplet", ("triplet",), "text", "", "identifier of the triplet"),
+        Variable("question", ("triplet",), "text", "", "question, or empty", required=False),
+        Variable("context", ("triplet",), "text", "", "context, or empty", required=False),
+        Variable("answer", ("triplet",), "text", "", "answer, or empty", required=False),
+        *(
+            Variable(f"{text}_{what}", ("triplet",), dtype, units, f"{label} of the {text}")
+            for text in ("question", "context", "answer")
+            for what, dtype, units, label in (
+                ("sha256", "text", "", "SHA-256"),
+                ("characters", "int", "1", "length in characters"),
+            )
+        ),
+        Variable("line", ("triplet",), "int", "1", "line of the file, from 1"),
+        Variable("bad_line", ("bad",), "int", "1", "line that could not be used, from 1"),
+        Variable("bad_reason", ("bad",), "text", "", "why it could not be used"),
+        Variable("bad_sha256", ("bad",), "text", "", "SHA-256 of the line"),
+        Variable("check", ("check",), "text", "", "name of a data check that found something"),
+        Variable("check_count", ("check",), "int", "1", "number of items concerned"),
+        Variable("check_action", ("check",), "text", "", "what was done: kept, repaired, removed"),
+        Variable("check_detail", ("check",), "text", "", "what was found, with values"),
+    ],
+    open_dims=("triplet",),
+)
+
+
+def _per_triplet(units: str, named: dict[str, str], *, required: bool = True) -> list[Variable]:
+    """Name several numbers of each triplet."""
+    return [Variable(n, ("triplet",), "float", units, t, required) for n, t in named.items()]
+
+
+FAITHFULNESS = [
+    *_per_triplet(
+        "nat",
+        {
+            "d_exact": "divergence of the answer's topics from the question's",
+            "d_restricted": "same, answer cut to the question's topics (as published)",
+            "d_smooth": "same, smoothed frequencies",
+            "d_geo": "same, bridges over the topic kernel",
+            "excess": "d_smooth less its median under reshuffled sentences",
+            "kl_answer_context": "divergence of the answer's topics from the context's, smoothed",
+            "entropy_question": "topic entropy of the question, smoothed",
+            "entropy_context": "topic entropy of the context, smoothed",
+            "entropy_answer": "topic entropy of the answer, smoothed",
+            "sep_system": "entropy change from context to answer",
+            "sep_medium": "entropy production less the entropy change",
+            "sep_total": "semantic entropy production over the topic kernel",
+            "sep_independent": "semantic entropy production, topics independent",
+            "sep_published": "what the paper's code reports as entropy production",
+        },
+    ),
+    *_per_triplet(
+        "1",
+        {
+            "sf_exact": "faithfulness, exact",
+            "sf_restricted": "faithfulness as published; see kept_mass",
+            "sf_smooth": "faithfulness, smoothed",
+            "sf_geo": "faithfulness over the topic kernel",
+            "sf_post_low": "posterior 2.5 % of faithfulness, no error bar of sf_smooth",
+            "sf_post_median": "posterior median of faithfulness",
+            "sf_post_high": "posterior 97.5 % of faithfulness, no error bar of sf_smooth",
+            "sf_boot_low": "bootstrap 2.5 % of sf_smooth, biased low",
+            "sf_boot_high": "bootstrap 97.5 % of sf_smooth, biased low",
+            "p_perm": "p-value against one topic mix for question and answer",
+            "kept_mass": "share of the answer on topics of the question",
+            "off_question": "share of the answer off the topics of the question",
+            "ungrounded": "share of the answer on topics that the context lacks",
+        },
+    ),
+    *_per_triplet(
+        "1",
+        {
+            "support_cos": "mean over answer sentences of the largest cosine to the context",
+            "support_lex": "share of the answer's content words that the context has",
+        },
+        required=False,
+    ),
+    *(
+        Variable(name, ("triplet",), "bool", "1", text)
+        for name, text in (
+            ("prior_dominated", "fewer question sentences than topics"),
+            ("short_answer", "one answer sentence"),
+            ("uninformative", "one topic"),
+        )
+    ),
+    Variable("reason", ("triplet",), "text", "", "why numbers are missing, empty if none are"),
+    Variable("n_sentences", ("triplet", "text"), "int", "1", "sentences of the text"),
+    Variable("n_words", ("triplet", "text"), "int", "1", "words of the text", required=False),
+]
+
+register(
+    "semantic/faithfulness",
+    [
+        Variable("triplet", ("triplet",), "text", "", "identifier of the triplet"),
+        Variable("text", ("text",), "text", "", "question, context, answer"),
+        *FAITHFULNESS,
+        Variable("counts", ("triplet", "text", "topic"), "float", "1", "sentences per topic"),
+    ],
+    open_dims=("triplet",),
+)
+
+register(
+    "semantic/topics",
+    [
+        Variable("centroid", ("topic", "dimension"), "float", "1", "centre of the topic"),
+        Variable("offset", ("topic",), "float", "1", "added to squared distances; 0 for k-means"),
+    ],
+)
+
+register(
+    "semantic/embeddings",
+    [
+        Variable("text", ("text",), "text", "", "SHA-256 of the sentence"),
+        Variable("vector", ("text", "dimension"), "float", "1", "unit vector of the sentence"),
+    ],
+)

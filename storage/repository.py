@@ -13,7 +13,7 @@ import zarr
 
 from irrev.errors import StoreError
 from storage import versions
-from storage.backend import StoreRef, lock_of, one_line_errors, storage_of
+from storage.backend import StoreRef, exists, lock_of, make, one_line_errors, storage_of
 from storage.commits import has_group, replace_group, transact
 from storage.layout import PARENTS, SCHEMA_VERSION, prepared
 from storage.versions import JSON, Version
@@ -54,20 +54,14 @@ class Repository:
         """
         ref = ref.absolute()
         with one_line_errors(ref):
-            storage = storage_of(ref)
-            found = ic.Repository.exists(storage)
+            found = exists(ref)
             if not found and not create:
                 raise StoreError(_not_there(ref))
-            repo = cls(ref, ic.Repository.open(storage)) if found else cls._create(ref, project)
+            repo = cls(ref, ic.Repository.open(storage_of(ref)) if found else make(ref))
             if create:
                 repo._furnish(project)
             repo.check_schema(at)
         return repo
-
-    @classmethod
-    def _create(cls, ref: StoreRef, project: str) -> "Repository":
-        with lock_of(ref):
-            return cls(ref, ic.Repository.open_or_create(storage_of(ref)))
 
     def _furnish(self, project: str) -> None:
         """Write the root of a new store; does nothing to one that has it."""
@@ -122,16 +116,17 @@ class Repository:
         return self.ic.readonly_session(snapshot_id=versions.resolve(self.ic, self.ref.branch, at))
 
     def read(self, group: str, *, at: str | None = None) -> xr.Dataset:
-        """Open the Dataset of a group; values are read when they are used."""
+        """Open the Dataset of a group; numbers are read when they are used, text at once."""
         with one_line_errors(self.ref):
             store = self._session(at).store
             try:
-                return xr.open_zarr(
+                ds = xr.open_zarr(
                     store,
                     group=group,
                     consolidated=False,
                     chunks=None,  # pyright: ignore[reportArgumentType]  lazy, without Dask
                 )
+                return _plain_text(ds)
             except (FileNotFoundError, KeyError):
                 there = ", ".join(self.children("", at=at)) or "nothing"
                 raise StoreError(
@@ -266,6 +261,14 @@ class Repository:
                 raise StoreError(f"{self.ref.url}: branch {name!r} exists; choose another name.")
             with lock_of(self.ref):
                 self.ic.create_branch(name, snapshot)
+
+
+def _plain_text(ds: xr.Dataset) -> xr.Dataset:
+    """Give text as Python strings; Zarr's own text type can be neither sorted nor appended to."""
+    texts = {name: v for name, v in ds.variables.items() if v.dtype.kind in "OT"}
+    return ds.assign(
+        {name: (v.dims, v.to_numpy().astype(object), v.attrs) for name, v in texts.items()}
+    )
 
 
 def _not_there(ref: StoreRef) -> str:

@@ -25,6 +25,11 @@ KINDS: dict[str, str] = {
     "spikes": "irrev.readers.spikes:open_spikes",
 }
 
+# kind -> "module:function" that splits a Dataset into conditions; other kinds have one, `all`
+SPLITTERS: dict[str, str] = {
+    "spikes": "irrev.readers.selection:split_spikes",
+}
+
 HASH_BLOCK = 1 << 20  # bytes read at once; keeps memory flat for files of any size
 
 
@@ -65,7 +70,7 @@ def open_source(
     path = Path(uri)
     if not path.exists():
         raise InputError(f"{uri}: no such file or folder; check the path.")
-    opener = _opener(kind)
+    opener = _function(KINDS[kind])
     known = list(inspect.signature(opener).parameters)
     for name in options:
         if name not in known:
@@ -73,6 +78,33 @@ def open_source(
     ds = opener(path, on_error=on_error, **options)
     ds.attrs |= {"uri": str(uri), "sha256": content_hash(path)}
     return schema.validate(ds, kind)
+
+
+def split(ds: xr.Dataset, kind: str, **options: Any) -> dict[str, Any]:
+    """Split a Dataset into conditions.
+
+    Parameters
+    ----------
+    ds
+        Dataset of the kind.
+    kind
+        A key of `KINDS`.
+    **options
+        What the kind's splitter takes; for spikes `table` and `by`.
+
+    Returns
+    -------
+        Condition -> JSON description of its part, for spikes a list of [start, stop] in seconds.
+        Kinds without conditions give `{"all": None}`.
+    """
+    if kind not in SPLITTERS:
+        return {"all": None}
+    return _function(SPLITTERS[kind])(ds, **options)
+
+
+def size(ds: xr.Dataset) -> dict[str, float]:
+    """Return what the cost of a method may depend on: bytes and the length of each dimension."""
+    return {"bytes": float(ds.nbytes), **{str(d): float(n) for d, n in ds.sizes.items()}}
 
 
 def content_hash(path: str | Path) -> str:
@@ -105,8 +137,8 @@ def _file_digest(path: Path) -> bytes:
     return digest.digest()
 
 
-def _opener(kind: str) -> Callable[..., xr.Dataset]:
-    module, function = KINDS[kind].split(":")
+def _function(address: str) -> Callable[..., Any]:
+    module, function = address.split(":")
     return getattr(importlib.import_module(module), function)
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from irrev.binning import bin_spikes, intersect
 from irrev.errors import InputError
 from irrev.readers import nearest
-from irrev.readers.checks import unit_of_spikes
 from irrev.readers.expressions import evaluate
+from irrev.readers.raw import unit_of_spikes
 from irrev.readers.spans import merge_spans
 
 
@@ -153,6 +153,13 @@ def conditions(
     starts, stops = ds["interval_start"].values[rows], ds["interval_stop"].values[rows]
     spans = np.column_stack([starts, stops])
     return {name: merge_spans(spans[labels == name]) for name in dict.fromkeys(labels.tolist())}
+
+
+def split_spikes(
+    ds: xr.Dataset, *, table: str | None = None, by: str = "tags"
+) -> dict[str, list[list[float]]]:
+    """Return `conditions` as plain lists, to be stored and sent."""
+    return {name: spans.tolist() for name, spans in conditions(ds, table=table, by=by).items()}
 
 
 def _interval_names(ds: xr.Dataset, by: str) -> NDArray[np.str_]:

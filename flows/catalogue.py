@@ -1,0 +1,104 @@
+"""The catalogue of inputs: which content each item had when it was read, and its conditions.
+
+One row an item. A file whose size and modification time are unchanged is not read again; one
+that was only touched is hashed and, if its content is the same, not read again either.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from flows.shards import Input
+from flows.sources import Item
+from storage.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: what was known of an item when it was last read."""
+
+    item: str
+    source: str
+    uri: str
+    stamp: str  # size and modification time of every file of the item
+    sha256: str
+    read_hash: str  # hash of the reader's parameters and version
+    group: str
+    selections: str  # JSON
+    size: str  # JSON
+    error: str = ""
+
+    def as_input(self, at: str) -> Input:
+        """Return the item as an input to be read at snapshot `at`."""
+        return Input(
+            item=self.item,
+            source=self.source,
+            sha256=self.sha256,
+            group=self.group,
+            at=at,
+            selections=json.loads(self.selections),
+            size=json.loads(self.size),
+            error=self.error,
+        )
+
+
+FIELDS = tuple(Entry.__dataclass_fields__)
+
+
+def group_of(flow: str) -> str:
+    """Return the group of a flow's catalogue."""
+    return f"inputs/catalogue/{flow}"
+
+
+def load(repo: Repository, flow: str, *, at: str | None = None) -> dict[str, Entry]:
+    """Read a flow's catalogue; empty if there is none yet."""
+    group = group_of(flow)
+    if not repo.has(group, at=at):
+        return {}
+    ds = repo.read(group, at=at).load()
+    columns = [ds[name].to_numpy().astype(object) for name in FIELDS]
+    rows = (Entry(*map(str, values)) for values in zip(*columns, strict=True))
+    return {entry.item: entry for entry in rows}
+
+
+def to_dataset(entries: Iterable[Entry]) -> xr.Dataset:
+    """Return the catalogue as a Dataset along `item`."""
+    rows = sorted(entries, key=lambda e: e.item)
+    return xr.Dataset(
+        {
+            name: ("item", np.array([getattr(e, name) for e in rows], dtype=object))
+            for name in FIELDS
+        }
+    )
+
+
+def stamp(path: Path) -> str:
+    """Return size and modification time of a file, or of every file of a folder."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    parts = []
+    for file in files:
+        status = file.stat()
+        parts.append(f"{file.name}:{status.st_size}:{status.st_mtime_ns}")
+    if len(parts) == 1:
+        return parts[0]
+    return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def read_hash(config: Mapping[str, Any]) -> str:
+    """Return the hash of what ingestion reads from the configuration."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def known(entry: Entry | None, item: Item, hash_of_reading: str) -> bool:
+    """Say whether an item need not be read: same stamp, same way of reading."""
+    return (
+        entry is not None
+        and entry.read_hash == hash_of_reading
+        and entry.stamp == stamp(item.path)
+    )

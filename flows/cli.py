@@ -1,0 +1,259 @@
+"""The command line: one command answers one question.
+
+Exit status: 0 done, 1 some shards failed or are in quarantine, 2 the user's mistake.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flows import progress, show
+from flows.ahead import read_ahead
+from flows.config import Pipeline, load
+from flows.explain import full_text
+from flows.page import write_page
+from flows.plan import Plan, plan_flow
+from flows.server import server
+from flows.specs import SPECS
+from irrev.errors import IrrevError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(
+    help="Measure irreversibility and entropy production in real data.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+out = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+ConfigOption = Annotated[str, typer.Option("--config", "-c", help="pipeline file")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print data instead of text")]
+AtOption = Annotated[
+    str | None, typer.Option("--at", help="version id, tag, branch or date; default: the newest")
+]
+DEFAULT = "pipeline.yaml"
+
+
+def friendly(command: Callable[P, R]) -> Callable[P, R]:
+    """Print one line and exit with 2 for every error raised on purpose."""
+
+    @wraps(command)
+    def run_command(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except IrrevError as error:
+            err.print(str(error), markup=False)
+            raise typer.Exit(2) from None
+
+    return run_command
+
+
+@app.command()
+@friendly
+def plan(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Say what would run, why, and at what cost."""
+    pipeline = load(config)
+    repo = show.store_if_any(pipeline)
+    plans = [read_ahead(pipeline, p, repo) if p.unread else p for p in _plans(pipeline)]
+    if as_json:
+        _print_json([show.plan_record(p) for p in plans])
+        return
+    for one in plans:
+        out.print(show.headline(one))
+    out.print()
+    out.print(show.plan_table(plans))
+
+
+@app.command()
+@friendly
+def run(
+    config: ConfigOption = DEFAULT,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="show Prefect's log")] = False,
+) -> None:
+    """Do it; again: nothing to do."""
+    pipeline = load(config)
+    plans = _plans(pipeline)
+    if not as_json:
+        for one in plans:
+            out.print(show.headline(one))
+    todo = [p.flow for p in plans if not p.idle]
+    if todo:
+        # a task's traceback belongs to its stored failure, not to the terminal
+        os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "CRITICAL"
+        with server():
+            changed = _run_flows(config, pipeline, todo, quiet=as_json)
+    else:
+        changed = False
+    _conclude(pipeline, changed=changed, as_json=as_json)
+
+
+def _run_flows(config: str, pipeline: Pipeline, flows: list[str], *, quiet: bool) -> bool:
+    """Run flows one after the other where work runs; say whether a version was made."""
+    from flows.runners import cluster  # after the server is up: this imports Prefect
+
+    changed = False
+    with cluster(pipeline.compute), _progress(quiet=quiet):
+        for name in flows:
+            entry = getattr(import_module(f"flows.{name}"), name)
+            changed |= entry(config).changed
+    return changed
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[None]:
+    """Show a bar on a terminal, a line now and then elsewhere."""
+    if quiet:
+        yield
+    elif out.is_terminal:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(None),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=out) as bars:
+            ids: dict[str, Any] = {}
+
+            def draw(step: str, done: int, total: int) -> None:
+                if step not in ids:
+                    ids[step] = bars.add_task(step)
+                bars.update(ids[step], completed=done, total=total)
+
+            with progress.listening(draw):
+                yield
+    else:
+        with progress.listening(_print_progress):
+            yield
+
+
+def _print_progress(step: str, done: int, total: int) -> None:
+    if done == total or done * 10 // total > (done - 1) * 10 // total:  # every tenth
+        out.print(f"{step:<8}{done}/{total}")
+
+
+def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:
+    """Print the results, where they are, and how to look further."""
+    repo = show.open_store(pipeline)
+    tables = show.results(repo)
+    page = write_page(pipeline, repo)
+    if as_json:
+        _print_json({flow: show.records(ds) for flow, ds in tables.items()})
+    else:
+        _print_tables(tables)
+        newest = repo.log()[0].short
+        note = "saved  " if changed else "newest "
+        out.print(
+            f"{note} {newest} on {repo.ref.branch}   "
+            f"compare it later: python -m flows compare {newest} {repo.ref.branch}"
+        )
+        out.print(f"report  {os.path.relpath(page)}")
+    if any(show.quarantine(repo, flow) for flow in pipeline.flows.chosen()):
+        if not as_json:
+            out.print("some items failed or are in quarantine: python -m flows status")
+        raise typer.Exit(1)
+
+
+def _print_tables(tables: dict[str, Any]) -> None:
+    for flow, ds in tables.items():
+        out.print()
+        out.print(show.result_table(SPECS[flow], ds))
+    out.print()
+
+
+@app.command(name="show")
+@friendly
+def show_command(
+    result: Annotated[str | None, typer.Argument(help="a flow, or a shard's name")] = None,
+    config: ConfigOption = DEFAULT,
+    at: AtOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the numbers."""
+    repo = show.open_store(load(config))
+    tables = show.chosen(show.results(repo, at=at), result)
+    if as_json:
+        _print_json({flow: show.records(ds) for flow, ds in tables.items()})
+    else:
+        _print_tables(tables)
+
+
+@app.command()
+@friendly
+def status(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Say what runs now, what failed, and what is in quarantine and why."""
+    pipeline = load(config)
+    state = show.state(show.open_store(pipeline), list(pipeline.flows.chosen()))
+    if as_json:
+        _print_json(state)
+        return
+    for line in show.state_lines(state):
+        out.print(line, markup=False)
+
+
+@app.command()
+@friendly
+def compare(a: str, b: str, config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Say what changed between two versions, and whether by more than its interval."""
+    repo = show.open_store(load(config))
+    if as_json:
+        _print_json(show.comparison_records(repo, a, b))
+    else:
+        out.print(show.comparison_table(repo, a, b))
+
+
+@app.command()
+@friendly
+def log(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """List the versions and from which code and inputs they came."""
+    repo = show.open_store(load(config))
+    if as_json:
+        _print_json(show.version_records(repo))
+    else:
+        out.print(show.version_table(repo))
+
+
+@app.command()
+@friendly
+def report(config: ConfigOption = DEFAULT, at: AtOption = None) -> None:
+    """Write the page."""
+    pipeline = load(config)
+    page = write_page(pipeline, show.open_store(pipeline), at=at)
+    out.print(f"report  {os.path.relpath(page)}")
+
+
+@app.command()
+@friendly
+def config(
+    path: Annotated[str, typer.Argument(help="pipeline file")] = DEFAULT,
+    full: Annotated[bool, typer.Option("--full", help="print all defaults")] = False,
+) -> None:
+    """Check the pipeline file; with --full print it with every default, its unit and meaning."""
+    pipeline = load(path)
+    if full:
+        sys.stdout.write(full_text(pipeline))
+    else:
+        names = ", ".join(pipeline.flows.chosen())
+        out.print(f"{Path(path).name} is valid: flows {names}; {len(pipeline.sources)} sources")
+
+
+def _plans(pipeline: Pipeline) -> list[Plan]:
+    repo = show.store_if_any(pipeline)
+    return [plan_flow(pipeline, SPECS[name], repo) for name in pipeline.flows.chosen()]
+
+
+def _print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

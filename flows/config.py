@@ -1,0 +1,183 @@
+"""pipeline.yaml -> frozen models; the only reader of YAML.
+
+Unknown keys, wrong units and missing files are one-line errors with the key's path and the
+nearest valid key. Every default equals the library's default.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from flows.blocks import Flows
+from flows.model import Model
+from flows.quantities import Seconds
+from flows.sources import Source
+from irrev.errors import ConfigError
+from storage.repository import StoreRef
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+class Store(Model):
+    """Where results are kept."""
+
+    url: str = Field(default="./results", description="folder, s3://bucket/prefix or memory:NAME")
+    branch: str = Field(default="main", description="branch that results are committed to")
+
+
+class Compute(Model):
+    """Where work runs."""
+
+    profile: Literal["threads", "local", "address"] = Field(
+        default="local",
+        description="threads of this process, local processes, or a running scheduler",
+    )
+    workers: int = Field(default=2, ge=1, description="worker processes or threads")
+    address: str | None = Field(default=None, description="scheduler of the profile `address`")
+    timeout: Seconds = Field(default=21600.0, gt=0, description="longest wait for one shard")
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        default="auto", description="device of the model-based steps only"
+    )
+
+
+class Report(Model):
+    """The page."""
+
+    path: str = Field(default="report/index.html", description="where the page is written")
+
+
+class Pipeline(Model):
+    """What to run, on what, and where it lands."""
+
+    version: Literal[1] = Field(default=1, description="version of this file's form")
+    project: str = Field(description="name of the project, shown in the report")
+    seed: int = Field(default=0, ge=0, description="one seed for everything; shards derive theirs")
+    store: Store = Store()
+    compute: Compute = Compute()
+    sources: dict[str, Source] = Field(description="inputs by name")
+    flows: Flows = Field(description="what to measure")
+    report: Report = Report()
+    folder: Path = Field(
+        default=Path(), exclude=True, description="folder of the file: paths start here"
+    )
+
+    def store_ref(self) -> StoreRef:
+        """Point to the store; a relative folder starts at the file's folder."""
+        url = self.store.url
+        if "://" not in url and not url.startswith("memory:"):
+            url = str((self.folder / url).resolve())
+        return StoreRef(url, self.store.branch)
+
+    def redacted(self) -> dict[str, Any]:
+        """Return the file with all defaults as plain data, without user names in URLs."""
+        text = self.model_dump_json(by_alias=True)
+        return yaml.safe_load(re.sub(r"://[^/@\"]+@", "://***@", text))
+
+
+def load(path: str | Path = "pipeline.yaml") -> Pipeline:
+    """Read and check a pipeline file.
+
+    Raises
+    ------
+    ConfigError
+        With the key's path, what is wrong, and the nearest valid key.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; name it with --config.")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return parse(_text_keys(data), path)
+
+
+def _text_keys(data: Any) -> Any:
+    """Turn the key `null`, which YAML reads as nothing, back into a word."""
+    if isinstance(data, dict):
+        return {"null" if k is None else k: _text_keys(v) for k, v in data.items()}
+    return data
+
+
+def parse(data: Any, path: Path) -> Pipeline:
+    """Check the content of a pipeline file that lies at `path`."""
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a mapping of keys was expected, found {type(data).__name__}.")
+    try:
+        pipeline = Pipeline.model_validate({**data, "folder": path.resolve().parent})
+    except ValidationError as error:
+        raise ConfigError(f"{path.name}: {_first_line(error)}") from None
+    _check_names(pipeline, path)
+    return pipeline
+
+
+def _check_names(pipeline: Pipeline, path: Path) -> None:
+    for name in pipeline.sources:
+        if not NAME.fullmatch(name):
+            raise ConfigError(
+                f"{path.name}: sources.{name}: a name has lower-case letters, digits, _ . and -."
+            )
+    for flow, block in pipeline.flows.chosen().items():
+        for name in block.sources:
+            if name not in pipeline.sources:
+                hint = _nearest(name, pipeline.sources)
+                raise ConfigError(f"{path.name}: flows.{flow}.sources: no source `{name}`{hint}")
+            kind = pipeline.sources[name].kind
+            if kind not in block.kinds:
+                raise ConfigError(
+                    f"{path.name}: flows.{flow}.sources: `{name}` is of kind {kind}; "
+                    f"this flow reads {' or '.join(block.kinds)}."
+                )
+
+
+def _first_line(error: ValidationError) -> str:
+    """Turn the first finding into `path: what; how to mend`."""
+    details = error.errors()[0]
+    keys = [k for k in details["loc"] if not _is_union_tag(k)]
+    where = ".".join(map(str, keys))
+    if details["type"] == "extra_forbidden":
+        return f"{where} is not a key{_nearest(str(keys[-1]), _valid_keys(details, keys))}"
+    message = details["msg"].removeprefix("Value error, ")
+    return f"{where}: {message[0].lower()}{message[1:]}."
+
+
+def _is_union_tag(key: int | str) -> bool:
+    return isinstance(key, str) and key.startswith("kind=")
+
+
+def _valid_keys(details: ErrorDetails, keys: list[int | str]) -> list[str]:
+    """Return the keys allowed where an unknown key was found."""
+    models: list[type[BaseModel]] = [Pipeline]
+    for key in keys[:-1]:
+        models = [m for model in models for m in _children(model, str(key))] or models
+    return sorted({name for model in models for name in model.model_fields if name != "folder"})
+
+
+def _children(model: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:
+    field = model.model_fields.get(key)
+    if field is not None:
+        yield from models_in(field.annotation)
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models named in a type: `A | B`, `dict[str, A]`, `Annotated[A, ...]`."""
+    origin = get_origin(annotation)
+    if origin in (Union, UnionType, Annotated, dict, list, tuple):
+        for argument in get_args(annotation):
+            yield from models_in(argument)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+
+
+def _nearest(word: str, valid: Any) -> str:
+    near = difflib.get_close_matches(word, list(valid), n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean `{near[0]}`?"
+    return f"; valid are: {', '.join(valid)}."

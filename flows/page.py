@@ -1,0 +1,110 @@
+"""The report of a store's version: collects what the page needs and writes the file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from flows import catalogue, show
+from flows.config import Pipeline
+from flows.explain import full_text
+from flows.specs import SPECS
+from irrev.report.build import make_sections, render
+from irrev.report.page import Page, TableBlock
+from storage.layout import node_name
+from storage.repository import Repository
+
+
+def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -> Path:
+    """Write the report of a version; by default the newest. The file appears whole or not."""
+    tables = {SPECS[flow].kind: ds for flow, ds in show.results(repo, at=at).items()}
+    extras = {kind: _extras(repo, ds, kind, at) for kind, ds in tables.items()}
+    path = pipeline.folder / pipeline.report.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    html = render(_page(pipeline, repo, tables, extras, at))
+    partial = path.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def _extras(repo: Repository, ds: xr.Dataset, kind: str, at: str | None) -> dict[str, xr.Dataset]:
+    """Read what belongs to single shards, e.g. coupling maps."""
+    part = EXTRAS.get(kind)
+    if part is None:
+        return {}
+    found = {}
+    for shard, source, condition in zip(
+        ds["shard"].values, ds["source"].values, ds["condition"].values, strict=True
+    ):
+        group = f"{part}/{source}/{node_name(str(condition))}"
+        if repo.has(group, at=at):
+            found[str(shard)] = repo.read(group, at=at).load()
+    return found
+
+
+EXTRAS = {"spikes/maxent": "results/spikes/couplings"}
+
+
+def _page(
+    pipeline: Pipeline,
+    repo: Repository,
+    tables: dict[str, xr.Dataset],
+    extras: dict[str, dict[str, xr.Dataset]],
+    at: str | None,
+) -> Page:
+    versions = {v.id: v for v in repo.log()}
+    version = versions.get(repo.resolve(at)) or next(iter(versions.values()), None)
+    metadata: dict[str, Any] = dict(version.metadata) if version else {}
+    flows = list(pipeline.flows.chosen())
+    entries = [e for flow in flows for e in catalogue.load(repo, flow, at=at).values()]
+    bad = [row for flow in flows for row in show.quarantine(repo, flow, at=at)]
+    return Page(
+        project=pipeline.project,
+        measured=_measured(tables, len(entries)),
+        sections=make_sections(tables, extras),
+        quality=_quality(repo, entries, at),
+        quarantine=TableBlock(
+            "Quarantine", ["item", "reason"], [[r["item"], r["reason"]] for r in bad]
+        )
+        if bad
+        else None,
+        provenance=[
+            ("Version", version.id if version else "none"),
+            ("Written", version.written_at.isoformat(timespec="seconds") if version else ""),
+            ("Run", str(metadata.get("run_id", ""))),
+            ("Code", str(metadata.get("code_version", ""))),
+            ("Seed", str(pipeline.seed)),
+            ("Store", f"{pipeline.store.url}, branch {repo.ref.branch}"),
+            ("Host", str(metadata.get("host_class", ""))),
+        ],
+        inputs=TableBlock(
+            "Inputs", ["item", "file", "SHA-256"], [[e.item, e.uri, e.sha256] for e in entries]
+        ),
+        config=full_text(pipeline),
+        repeat=f"python -m flows run      # seed {pipeline.seed}; nothing to do if unchanged\n"
+        f"python -m flows show --at {version.short if version else 'VERSION'}",
+    )
+
+
+def _measured(tables: dict[str, xr.Dataset], n_items: int) -> str:
+    parts = [f"{ds.sizes['shard']} results of {kind}" for kind, ds in tables.items()]
+    return f"Irreversibility and entropy production: {', '.join(parts)}, from {n_items} inputs."
+
+
+def _quality(repo: Repository, entries: list[catalogue.Entry], at: str | None) -> list[TableBlock]:
+    """List what the checks found in every input."""
+    rows = []
+    for entry in entries:
+        if entry.error or not repo.has(entry.group, at=at):
+            continue
+        ds = repo.read(entry.group, at=at)
+        if "check" not in ds or not ds.sizes.get("check"):
+            continue
+        names = ("check", "check_count", "check_action", "check_detail")
+        for values in zip(*(ds[n].to_numpy() for n in names), strict=True):
+            rows.append([entry.item, *map(str, values)])
+    if not rows:
+        return []
+    return [TableBlock("Checks", ["item", "check", "count", "action", "what was found"], rows)]

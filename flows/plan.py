@@ -1,0 +1,137 @@
+"""What would run, why, and at what cost; reads the store and file stamps, starts nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from flows import catalogue
+from flows.catalogue import Entry
+from flows.config import Pipeline
+from flows.shards import Input, Shard, make_shards
+from flows.sources import Item
+from flows.specs import FlowSpec
+from storage.lookup import explain
+from storage.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A shard and why it would run; an empty reason means that it is up to date."""
+
+    shard: Shard
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The plan of one flow."""
+
+    flow: str
+    unread: list[Item]  # items whose content is not known yet
+    shards: list[Planned]
+    quarantined: list[tuple[str, str]]  # item or shard, reason
+    gone: list[str]  # stored shards that are no longer planned
+
+    @property
+    def todo(self) -> list[Planned]:
+        """Return the shards that would run."""
+        return [p for p in self.shards if p.reason]
+
+    @property
+    def idle(self) -> bool:
+        """Say whether there is nothing to do."""
+        return not (self.unread or self.todo or self.gone)
+
+
+def items_of(pipeline: Pipeline, flow: str) -> list[Item]:
+    """Return all items of a flow's sources, in the order of the file."""
+    block = pipeline.flows.chosen()[flow]
+    return [
+        item
+        for name in block.sources
+        for item in pipeline.sources[name].items(name, pipeline.folder)
+    ]
+
+
+def split_known(
+    pipeline: Pipeline, spec: FlowSpec, entries: dict[str, Entry]
+) -> tuple[list[Entry], list[Item]]:
+    """Separate the items whose reading is on record from those to be read."""
+    known: list[Entry] = []
+    unread: list[Item] = []
+    for item in items_of(pipeline, spec.name):
+        reading = catalogue.read_hash(spec.read_config(pipeline.sources[item.source]))
+        entry = entries.get(item.name)
+        if entry is not None and catalogue.known(entry, item, reading):
+            known.append(entry)
+        else:
+            unread.append(item)
+    return known, unread
+
+
+def plan_flow(pipeline: Pipeline, spec: FlowSpec, repo: Repository | None) -> Plan:
+    """Plan one flow from what is on record.
+
+    Items that were never read, or whose file changed, appear as `unread`: their conditions are
+    not known before they are read.
+    """
+    if repo is None:
+        return Plan(spec.name, items_of(pipeline, spec.name), [], [], [])
+    at = repo.resolve()
+    known, unread = split_known(pipeline, spec, catalogue.load(repo, spec.name, at=at))
+    return plan_inputs(pipeline, spec, repo, [e.as_input(at) for e in known], unread)
+
+
+def plan_inputs(
+    pipeline: Pipeline,
+    spec: FlowSpec,
+    repo: Repository | None,
+    inputs: Iterable[Input],
+    unread: Iterable[Item] = (),
+) -> Plan:
+    """Compare the shards of the given inputs with the stored results."""
+    inputs, unread = list(inputs), list(unread)
+    block = pipeline.flows.chosen()[spec.name]
+    configs = {
+        name: spec.stage_config(block, pipeline.sources[name]) for name in set(block.sources)
+    }
+    shards = make_shards(
+        [i for i in inputs if not i.error],
+        configs=configs,
+        method=spec.method,
+        method_version=spec.version,
+        seed=pipeline.seed,
+    )
+    stored = _stored_rows(repo, spec) if repo is not None else {}
+    planned, quarantined = [], [(i.item, i.error) for i in inputs if i.error]
+    for shard in shards:
+        row = stored.get(shard.id)
+        reason = explain(row, shard.row(), method=spec.method) or ""
+        if not reason and row is not None and row["status"] == "quarantined":
+            quarantined.append((shard.id, row["error"]))
+        planned.append(Planned(shard, reason))
+    waiting = {item.name for item in unread}
+    names = {s.id for s in shards}
+    gone = [n for n, row in stored.items() if n not in names and row["source"] not in waiting]
+    return Plan(spec.name, unread, planned, quarantined, gone)
+
+
+def _stored_rows(repo: Repository, spec: FlowSpec) -> dict[str, dict[str, str]]:
+    """Return the identity of every stored result by shard."""
+    if not repo.has(spec.group):
+        return {}
+    names = (
+        "shard",
+        "source",
+        "input_hash",
+        "config",
+        "method_version",
+        "seed",
+        "status",
+        "error",
+    )
+    ds = repo.read(spec.group)[list(names)].load()
+    columns = [ds[name].to_numpy().astype(object) for name in names]
+    return {
+        str(values[0]): dict(zip(names, map(str, values), strict=True))
+        for values in zip(*columns, strict=True)
+    }

@@ -1,0 +1,121 @@
+"""What would run, and why: items -> shards with content keys, compared with what is stored.
+
+A shard is one source item under one condition. It is up to date if its stored input hash,
+parameters and method version are those planned and its status is final.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from storage.lookup import content_key
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One item as it was read: its content, its place in the store, and its conditions."""
+
+    item: str
+    source: str
+    sha256: str
+    group: str  # group of the store that holds the data
+    at: str  # snapshot in which to read it
+    selections: dict[str, Any]  # condition -> JSON description of its part, e.g. intervals
+    size: dict[str, float]  # what costs depend on, e.g. n_spikes, seconds
+    error: str = ""  # why it is in quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One unit of work and of skipping."""
+
+    id: str  # item:condition
+    item: str
+    source: str
+    condition: str
+    input: Input
+    config: dict[str, Any]  # exactly what the stage reads
+    method: str
+    method_version: int
+    seed: int
+
+    @property
+    def config_json(self) -> str:
+        """Return the parameters as canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.config, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def config_hash(self) -> str:
+        """Return the hash of the parameters."""
+        return hashlib.sha256(self.config_json.encode()).hexdigest()
+
+    @property
+    def key(self) -> str:
+        """Return the content key: same key, same numbers."""
+        return content_key(
+            {
+                "input": self.input.sha256,
+                "config": self.config,
+                "method": self.method,
+                "version": self.method_version,
+                "seed": self.seed,
+            }
+        )
+
+    def row(self) -> dict[str, Any]:
+        """Return the identity that is stored beside the values."""
+        return {
+            "shard": self.id,
+            "source": self.item,
+            "condition": self.condition,
+            "input_hash": self.input.sha256,
+            "config_hash": self.config_hash,
+            "config": self.config_json,
+            "method_version": self.method_version,
+            "seed": self.seed,
+        }
+
+
+def make_shards(
+    inputs: Iterable[Input],
+    *,
+    configs: Mapping[str, Mapping[str, Any]],
+    method: str,
+    method_version: int,
+    seed: int,
+) -> list[Shard]:
+    """Make one shard per input and condition.
+
+    Parameters
+    ----------
+    inputs
+        Readable inputs.
+    configs
+        Per source name, the parameters that the stage reads.
+    method, method_version
+        Name and version of the method.
+    seed
+        The run's seed; a shard's own seed depends on it and on the shard's name only, so adding
+        a source changes no other result.
+    """
+    shards = []
+    for item in inputs:
+        for condition, selection in item.selections.items():
+            name = f"{item.item}:{condition}"
+            digest = hashlib.sha256(f"{seed}:{method}:{name}".encode()).digest()
+            shards.append(
+                Shard(
+                    id=name,
+                    item=item.item,
+                    source=item.source,
+                    condition=condition,
+                    input=item,
+                    config={**configs[item.source], "selection": selection},
+                    method=method,
+                    method_version=method_version,
+                    seed=int.from_bytes(digest[:4], "big"),
+                )
+            )
+    return shards

@@ -1,0 +1,276 @@
+"""Stored results as text: tables for people, records for programs."""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.table import Table
+
+from flows.config import Pipeline
+from flows.plan import Plan
+from flows.specs import SPECS, FlowSpec
+from irrev.errors import StoreError
+from irrev.verdicts import verdict
+from storage.backend import exists
+from storage.lookup import compare
+from storage.pending import Pending
+from storage.repository import Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a result table."""
+
+    title: str
+    name: str  # variable of the result; `low … high` for an interval
+    form: str = "{}"
+
+
+VIEWS: dict[str, tuple[Column, ...]] = {
+    "spikes/maxent": (
+        Column("units", "n_units"),
+        Column("bins", "n_steps", "{:,}"),
+        Column("EP bound", "ep_rate", "{:.3g} nat/s"),
+        Column("interval", "ep_rate_low … ep_rate_high", "{:.3g}"),
+        Column("p", "p", "{:.3g}"),
+    ),
+}
+VALUE = {"spikes/maxent": "ep_rate"}  # the variable that two versions are compared by
+
+
+def results(repo: Repository, *, at: str | None = None) -> dict[str, xr.Dataset]:
+    """Read the result table of every flow that a version holds."""
+    return {
+        spec.name: repo.read(spec.group, at=at).load()
+        for spec in SPECS.values()
+        if repo.has(spec.group, at=at)
+    }
+
+
+def open_store(pipeline: Pipeline) -> Repository:
+    """Open the pipeline's store; a StoreError says that nothing has run yet."""
+    return Repository.open(pipeline.store_ref())
+
+
+def store_if_any(pipeline: Pipeline) -> Repository | None:
+    """Open the pipeline's store, or return None before the first run."""
+    ref = pipeline.store_ref()
+    return Repository.open(ref) if exists(ref) else None
+
+
+def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
+    """Return the results of one flow as a table with one row a shard."""
+    level = f"{100 * float(ds.attrs.get('level', 0.95)):g} %"
+    columns = VIEWS[spec.kind]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("source", no_wrap=True)
+    table.add_column("condition", no_wrap=True)
+    for column in columns:
+        title = f"{level} interval" if column.title == "interval" else column.title
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for i in range(ds.sizes["shard"]):
+        done = str(ds["status"].to_numpy()[i]) == "done"
+        cells = [_cell(ds, i, c) if done else "" for c in columns]
+        words = verdict(ds, i) if done else f"{verdict(ds, i)}: {ds['error'].to_numpy()[i]}"
+        table.add_row(str(ds["source"].values[i]), str(ds["condition"].values[i]), *cells, words)
+    return table
+
+
+def _cell(ds: xr.Dataset, i: int, column: Column) -> str:
+    names = column.name.split(" … ")
+    return " … ".join(column.form.format(ds[name].to_numpy()[i].item()) for name in names)
+
+
+def records(ds: xr.Dataset) -> list[dict[str, Any]]:
+    """Return one plain record a shard: every variable along `shard` alone, NaN as null."""
+    names = [str(n) for n, v in ds.variables.items() if v.dims == ("shard",) and n != "config"]
+    columns = [[_plain(v) for v in ds[name].to_numpy().tolist()] for name in names]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def chosen(tables: dict[str, xr.Dataset], result: str | None) -> dict[str, xr.Dataset]:
+    """Keep one flow, one source or one shard, or everything.
+
+    Raises
+    ------
+    StoreError
+        If nothing is called `result`; the nearest name is given.
+    """
+    if result is None or result in tables:
+        return {k: v for k, v in tables.items() if result in (None, k)}
+    found = {}
+    for flow, ds in tables.items():
+        match = [
+            i
+            for i, (shard, source) in enumerate(
+                zip(ds["shard"].values, ds["source"].values, strict=True)
+            )
+            if result in (str(shard), str(source))
+        ]
+        if match:
+            found[flow] = ds.isel(shard=match)
+    if not found:
+        names = [*tables, *(str(n) for ds in tables.values() for n in ds["shard"].values)]
+        near = difflib.get_close_matches(result, names, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}?" if near else "there are no results yet."
+        raise StoreError(f"no result is called {result!r}; {hint}")
+    return found
+
+
+def comparison_records(repo: Repository, a: str, b: str) -> list[dict[str, Any]]:
+    """Compare every result of two versions: what moved, and whether beyond its interval."""
+    before, after = results(repo, at=a), results(repo, at=b)
+    return [
+        {"flow": flow, **asdict(row)}
+        for flow in sorted({*before, *after})
+        for row in compare(before.get(flow), after.get(flow), VALUE[SPECS[flow].kind])
+    ]
+
+
+def comparison_table(repo: Repository, a: str, b: str) -> Table:
+    """Return the comparison as a table."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("flow", "shard", a, b, "change"):
+        table.add_column(
+            title, justify="left" if title in ("flow", "shard", "change") else "right"
+        )
+    for row in comparison_records(repo, a, b):
+        table.add_row(
+            row["flow"], row["shard"], _number(row["old"]), _number(row["new"]), row["change"]
+        )
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or np.isnan(value) else f"{value:.4g}"
+
+
+def version_records(repo: Repository) -> list[dict[str, Any]]:
+    """List the versions of the branch, newest first, with all their metadata."""
+    return [
+        {
+            "version": v.id,
+            "written_at": v.written_at.isoformat(),
+            "message": v.message,
+            "tags": list(v.tags),
+            "metadata": v.metadata,
+        }
+        for v in repo.log()
+    ]
+
+
+def version_table(repo: Repository) -> Table:
+    """List the versions of the branch with where they come from."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("version", "when (UTC)", "what", "code", "run", "tags"):
+        table.add_column(title, no_wrap=title != "what")
+    for version in repo.log():
+        table.add_row(
+            version.short,
+            f"{version.written_at:%Y-%m-%d %H:%M:%S}",
+            version.message,
+            str(version.metadata.get("code_version", "")),
+            str(version.metadata.get("run_id", "")),
+            " ".join(version.tags),
+        )
+    return table
+
+
+# --- plan and state ------------------------------------------------------------------------------
+
+
+def headline(plan: Plan) -> str:
+    """Return the plan of one flow in one line."""
+    new = sum(1 for _ in plan.todo)
+    parts = [f"{new} to run", f"{len(plan.shards) - new} up to date"]
+    if plan.unread:
+        parts.insert(0, f"{len(plan.unread)} items to read")
+    if plan.quarantined:
+        parts.append(f"{len(plan.quarantined)} quarantined")
+    return f"plan    {plan.flow}: {', '.join(parts)}"
+
+
+def plan_record(plan: Plan) -> dict[str, Any]:
+    """Return the plan of one flow as data."""
+    return {
+        "flow": plan.flow,
+        "unread": [item.name for item in plan.unread],
+        "shards": [{"shard": p.shard.id, "reason": p.reason} for p in plan.shards],
+        "quarantined": [{"item": name, "reason": reason} for name, reason in plan.quarantined],
+        "gone": plan.gone,
+    }
+
+
+def plan_table(plans: Iterable[Plan]) -> Table:
+    """Say for every shard whether and why it would run."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("flow", "shard", "would run because"):
+        table.add_column(title)
+    for plan in plans:
+        for item in plan.unread:
+            table.add_row(plan.flow, item.name, "to be read: new, or its file changed")
+        for planned in plan.shards:
+            table.add_row(plan.flow, planned.shard.id, planned.reason or "up to date")
+        for name, reason in plan.quarantined:
+            table.add_row(plan.flow, name, f"quarantined: {reason}")
+        for name in plan.gone:
+            table.add_row(plan.flow, name, "leaves the table: no longer planned")
+    return table
+
+
+def state(repo: Repository, flows: Iterable[str]) -> dict[str, Any]:
+    """Return the newest version, counts by status, unpublished work and the quarantine."""
+    newest = next(iter(repo.log()), None)
+    counts = {
+        flow: dict(Counter(map(str, ds["status"].values))) for flow, ds in results(repo).items()
+    }
+    return {
+        "store": repo.ref.url,
+        "branch": repo.ref.branch,
+        "version": newest.short if newest else "",
+        "written_at": newest.written_at.isoformat(timespec="seconds") if newest else "",
+        "results": counts,
+        "unpublished": len(Pending(repo).keys()),
+        "quarantine": [row for flow in flows for row in quarantine(repo, flow)],
+    }
+
+
+def quarantine(repo: Repository, flow: str, *, at: str | None = None) -> list[dict[str, str]]:
+    """List what the newest run of a flow set aside, with the reason."""
+    group = f"quarantine/{flow}"
+    if not repo.has(group, at=at):
+        return []
+    ds = repo.read(group, at=at).load()
+    names = ("item", "reason", "when", "run")
+    return [
+        {"flow": flow, **dict(zip(names, map(str, values), strict=True))}
+        for values in zip(*(ds[n].to_numpy() for n in names), strict=True)
+    ]
+
+
+def state_lines(state: dict[str, Any]) -> list[str]:
+    """Return the state in words."""
+    lines = [f"store      {state['store']}, branch {state['branch']}"]
+    lines.append(f"newest     {state['version'] or 'none'}  {state['written_at']}")
+    for flow, counts in state["results"].items():
+        parts = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
+        lines.append(f"results    {flow}: {parts}")
+    if state["unpublished"]:
+        lines.append(
+            f"unfinished {state['unpublished']} pieces wait for publication: "
+            "a run is at work, or was cut off; the next run takes them over"
+        )
+    if not state["quarantine"]:
+        lines.append("quarantine empty")
+    for row in state["quarantine"]:
+        lines.append(f"quarantine {row['item']}: {row['reason']}")
+    return lines

@@ -1,0 +1,163 @@
+"""Figures of results: Dataset in, Axes out. Nothing is shown, saved or styled globally.
+
+Data are solid lines of the Okabe-Ito palette, theory is dashed grey, uncertainty is always drawn.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")  # no meaning by colour alone
+
+
+def new_axes(width: float = 6.0, height: float = 3.5) -> Axes:
+    """Make an Axes in a Figure of its own, inches."""
+    return Figure(figsize=(width, height), layout="constrained").subplots()
+
+
+def _label(ds: xr.Dataset, name: str, text: str) -> str:
+    return f"{text} ({ds[name].attrs.get('units', '1').replace(' s-1', '/s')})"
+
+
+# --- spike trains --------------------------------------------------------------------------------
+
+
+def ep_by_shard(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate") -> Axes:
+    """Draw a value with its interval for every source and condition, one row each.
+
+    Parameters
+    ----------
+    ds
+        Result table along `shard` with `source`, `condition`, `status`, `significant`, and
+        `<value>`, `<value>_low`, `<value>_high`.
+    ax
+        Where to draw.
+    value
+        Name of the variable.
+    """
+    rows = [i for i, s in enumerate(ds["status"].to_numpy()) if s == "done"]
+    ax = ax or new_axes(6.4, 1.3 + 0.32 * max(len(rows), 2))
+    conditions = list(dict.fromkeys(str(c) for c in ds["condition"].to_numpy()[rows]))
+    labels = []
+    for y, i in enumerate(reversed(rows)):
+        row = ds.isel(shard=i)
+        k = conditions.index(str(row["condition"].item())) % len(PALETTE)
+        x = row[value].item()
+        error = [[x - row[f"{value}_low"].item()], [row[f"{value}_high"].item() - x]]
+        filled = bool(row["significant"].item())
+        ax.errorbar(
+            x,
+            y,
+            xerr=np.maximum(error, 0.0),
+            fmt=MARKERS[k],
+            color=PALETTE[k],
+            markerfacecolor=PALETTE[k] if filled else "none",
+            capsize=3,
+        )
+        labels.append(f"{row['source'].item()}  {row['condition'].item()}")
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set_ylim(-0.6, len(labels) - 0.4)
+    ax.set_xlabel(_label(ds, value, "held-out EP bound"))
+    return ax
+
+
+def coupling_map(ds: xr.Dataset, ax: Axes | None = None, *, name: str = "theta") -> Axes:
+    """Draw the antisymmetric couplings, units sorted by area: red where the column leads.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind `spikes/couplings`.
+    ax
+        Where to draw.
+    name
+        `theta` or `share`.
+    """
+    ax = ax or new_axes(5.2, 4.4)
+    areas = ds["area_to"].to_numpy().astype(str)
+    order = np.argsort(areas, kind="stable")
+    values = ds[name].to_numpy()[np.ix_(order, order)]
+    limit = float(np.quantile(np.abs(values), 0.995)) if values.size else 1.0
+    image = ax.imshow(
+        values, cmap="RdBu_r", vmin=-(limit or 1.0), vmax=limit or 1.0, interpolation="nearest"
+    )
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
+    bar.set_label("coupling, earlier → later" if name == "theta" else "coupling × mean (nat)")
+    _mark_areas(ax, areas[order].tolist(), ds["unit_to"].to_numpy().astype(str)[order].tolist())
+    ax.set(xlabel="earlier unit", ylabel="later unit")
+    return ax
+
+
+def _mark_areas(ax: Axes, areas: Sequence[str], units: Sequence[str]) -> None:
+    """Label the axes by area where there are areas, by unit where there are few."""
+    borders = [i for i in range(1, len(areas)) if areas[i] != areas[i - 1]]
+    if any(areas):
+        edges = [0, *borders, len(areas)]
+        centres = [(a + b - 1) / 2 for a, b in pairwise(edges)]
+        names = [areas[a] for a in edges[:-1]]
+        ax.set_xticks(centres, names)
+        ax.set_yticks(centres, names)
+        for border in borders:
+            ax.axhline(border - 0.5, color="0.4", linewidth=0.6)
+            ax.axvline(border - 0.5, color="0.4", linewidth=0.6)
+    elif len(units) <= 30:
+        ax.set_xticks(range(len(units)), list(units), rotation=90)
+        ax.set_yticks(range(len(units)), list(units))
+
+
+def learning_curve(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw training and held-out value against iteration for one shard.
+
+    Parameters
+    ----------
+    ds
+        One row of kind `spikes/maxent`.
+    ax
+        Where to draw.
+    """
+    ax = ax or new_axes(4.6, 3.2)
+    train, held = ds["curve_train"].to_numpy(), ds["curve_validation"].to_numpy()
+    keep = np.isfinite(train)
+    x = np.arange(1, keep.sum() + 1)
+    ax.plot(x, train[keep], color=ORANGE, marker="s", markersize=3, label="training part")
+    ax.plot(x, held[keep], color=BLUE, marker="o", markersize=3, label="held out")
+    ax.axhline(0, color="0.6", linewidth=0.8)
+    ax.set(xlabel="iteration", ylabel="EP bound (nat per bin)")
+    ax.legend(frameon=False)
+    return ax
+
+
+def null_histogram(
+    null: np.ndarray[tuple[int], np.dtype[np.float64]],
+    value: float,
+    ax: Axes | None = None,
+    *,
+    xlabel: str = "statistic (nat per bin)",
+) -> Axes:
+    """Draw the null distribution of a statistic with the observed value.
+
+    Parameters
+    ----------
+    null
+        Draws, shape (draw,); NaN is left out.
+    value
+        Observed statistic.
+    ax
+        Where to draw.
+    xlabel
+        Name and unit of the statistic.
+    """
+    ax = ax or new_axes(4.6, 3.2)
+    finite = null[np.isfinite(null)]
+    ax.hist(finite, bins=24, color="0.7", label="directions drawn at random")
+    ax.axvline(value, color=BLUE, linewidth=2, label="observed")
+    ax.set(xlabel=xlabel, ylabel="draws")
+    ax.legend(frameon=False)
+    return ax

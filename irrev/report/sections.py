@@ -1,0 +1,159 @@
+"""One function per method: figure + table + sentence. `SECTIONS` finds it by schema kind."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import xarray as xr
+
+from irrev import plots
+from irrev.citations import cite
+from irrev.report.page import Picture, Section, TableBlock, picture
+from irrev.verdicts import verdict
+
+Extras = Mapping[str, xr.Dataset]  # per shard, e.g. its coupling map
+DETAILED = 8  # shards with figures of their own; all are in the table
+
+
+def maxent(ds: xr.Dataset, extras: Extras) -> Section:
+    """Entropy production of spike trains."""
+    done = [i for i, s in enumerate(ds["status"].to_numpy()) if s == "done"]
+    pictures = []
+    if done:
+        pictures.append(
+            picture(
+                plots.ep_by_shard(ds),
+                alt=_spoken(ds, done),
+                caption="Held-out lower bound on the entropy-production rate with its interval. "
+                "Filled: significant at the run's false-discovery rate. Below zero means that "
+                "nothing was found.",
+            )
+        )
+    order = sorted(done, key=lambda i: -float(ds["ep_rate"].to_numpy()[i]))
+    for i in order[:DETAILED]:
+        pictures += _details(ds, i, extras)
+    return Section(
+        title="Entropy production of spike trains",
+        verdicts=[f"{_name(ds, i)}: {_words(ds, i)}" for i in range(ds.sizes["shard"])],
+        statement=(
+            "Each value is a lower bound, evaluated on data that its parameters never saw. It "
+            "says how far the binned, binarised activity is from being reversible in time; it is "
+            "entropy production only as far as the segment is stationary, and units that were "
+            "not recorded can only add to it. Couplings are statistical: they do not show that "
+            "one unit drives another. Not significant does not mean reversible."
+        ),
+        pictures=pictures,
+        tables=[_maxent_table(ds), *([_pair_table(ds, order)] if order else [])],
+        references=cite("maxent"),
+    )
+
+
+def _name(ds: xr.Dataset, i: int) -> str:
+    return f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}"
+
+
+def _words(ds: xr.Dataset, i: int) -> str:
+    if str(ds["status"].to_numpy()[i]) != "done":
+        return f"{verdict(ds, i)} ({ds['error'].to_numpy()[i]})"
+    return f"{_interval(ds, i, 'ep_rate')} nat/s, {verdict(ds, i)}"
+
+
+def _interval(ds: xr.Dataset, i: int, name: str) -> str:
+    value, low, high = (float(ds[f"{name}{end}"].to_numpy()[i]) for end in ("", "_low", "_high"))
+    return f"{value:.3g} ({low:.3g} … {high:.3g})"
+
+
+def _spoken(ds: xr.Dataset, rows: list[int]) -> str:
+    head = "; ".join(f"{_name(ds, i)}: {_words(ds, i)}" for i in rows[:6])
+    rest = f"; and {len(rows) - 6} more in the table" if len(rows) > 6 else ""
+    return f"Entropy-production bound with interval. {head}{rest}."
+
+
+def _details(ds: xr.Dataset, i: int, extras: Extras) -> list[Picture]:
+    row, name = ds.isel(shard=i), _name(ds, i)
+    found = []
+    coupling = extras.get(str(row["shard"].item()))
+    if coupling is not None:
+        found.append(
+            picture(
+                plots.coupling_map(coupling),
+                alt=f"Directed coupling map of {name}, {coupling.sizes['unit_to']} units by area.",
+                caption=f"{name}: antisymmetric couplings, units sorted by area. Red: activity of "
+                "the column's unit tends to come before that of the row's unit.",
+            )
+        )
+    found.append(
+        picture(
+            plots.learning_curve(row),
+            alt=f"Training and held-out value against iteration, {name}.",
+            caption=f"{name}: the training value keeps rising while the held-out value decides "
+            "where to stop (first fold).",
+        )
+    )
+    found.append(
+        picture(
+            plots.null_histogram(row["null_value"].to_numpy(), float(row["statistic"])),
+            alt=f"Null distribution of {name}; p = {float(row['p']):.3g}.",
+            caption=f"{name}: the test statistic against the same data with blocks read in "
+            f"random directions, p = {float(row['p']):.3g}.",
+        )
+    )
+    return found
+
+
+def _maxent_table(ds: xr.Dataset) -> TableBlock:
+    level = 100 * float(ds.attrs.get("level", 0.95))
+    head = ["source", "condition", "units", "bins", f"EP bound, nat/s ({level:g} % interval)"]
+    head += ["nat per spike", "certified, nat/s", "training, nat/s", "p", "q", "verdict", "notes"]
+    rows = []
+    for i in range(ds.sizes["shard"]):
+        row = ds.isel(shard=i)
+        cells = [str(row["source"].item()), str(row["condition"].item())]
+        if str(row["status"].item()) == "done":
+            bin_s = float(row["bin_s"])
+            cells += [f"{int(row['n_units'])}", f"{int(row['n_steps']):,}"]
+            cells += [_interval(ds, i, "ep_rate"), _interval(ds, i, "ep_per_spike")]
+            cells += [f"{float(row[n]) / bin_s:.3g}" for n in ("ep_certified", "ep_train")]
+            cells += [f"{float(row['p']):.3g}", f"{float(row['q']):.3g}", verdict(ds, i)]
+            cells.append(_notes(row))
+        else:
+            cells += [""] * 8 + [verdict(ds, i), str(row["error"].item())]
+        rows.append(cells)
+    return TableBlock("Results by source and condition", head, rows)
+
+
+def _notes(row: xr.Dataset) -> str:
+    notes = [str(row["notes"].item())] if str(row["notes"].item()) else []
+    if float(row["lost"]) > 0.01:
+        notes.append(f"{100 * float(row['lost']):.1f} % of spikes share a bin with another")
+    if abs(float(row["drift"])) > 0.2:
+        notes.append(f"firing rate drifts by {100 * float(row['drift']):+.0f} %")
+    return "; ".join(notes)
+
+
+def _pair_table(ds: xr.Dataset, order: list[int]) -> TableBlock:
+    rows = []
+    for i in order[:DETAILED]:
+        row = ds.isel(shard=i)
+        for rank in range(min(5, row.sizes["rank"])):
+            pair = row.isel(rank=rank)
+            if not str(pair["pair_from"].item()) or not np.isfinite(float(pair["pair_theta"])):
+                continue
+            ends = [
+                f"{pair[f'pair_{end}'].item()} {pair[f'pair_{end}_area'].item()}".strip()
+                for end in ("from", "to")
+            ]
+            rows.append(
+                [
+                    _name(ds, i),
+                    f"{ends[0]} → {ends[1]}",
+                    f"{float(pair['pair_theta']):.3f}",
+                    f"{float(pair['pair_share']):.2g}",
+                ]
+            )
+    head = ["recording", "earlier → later unit", "coupling", "coupling × mean, nat per bin"]
+    return TableBlock("Strongest directed pairs (a pair's share is not unique)", head, rows)
+
+
+SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
+    "spikes/maxent": maxent,
+}

@@ -1,0 +1,31 @@
+"""Where a worker finds an input: in the scratch while it is new, else in the branch."""
+
+import xarray as xr
+
+from storage.pending import Pending
+from storage.repository import Repository, StoreRef
+
+SCRATCH = "pending:"
+
+
+def scratch_place(key: str) -> str:
+    """Return the place of data that wait in the scratch under `key`."""
+    return SCRATCH + key
+
+
+def load_input(ref: StoreRef, place: str, at: str) -> xr.Dataset:
+    """Read the data of an input into memory.
+
+    Parameters
+    ----------
+    ref
+        The store.
+    place
+        A group of the branch, or a `scratch_place`.
+    at
+        Snapshot of the branch, or of the scratch.
+    """
+    repo = Repository.open(ref)
+    if place.startswith(SCRATCH):
+        return Pending(repo).get(place.removeprefix(SCRATCH), at=at)["data"].load()
+    return repo.read(place, at=at).load()

@@ -1,0 +1,89 @@
+"""Where a task's body runs: on a Dask worker when a client is set, else in this thread.
+
+Prefect tasks run in threads of the flow process; only the computing travels. `on_cluster` is the
+one place that knows whether there is a cluster.
+"""
+
+from collections.abc import Callable
+from threading import BoundedSemaphore
+from typing import Any, ParamSpec, TypeVar
+
+from dask.distributed import Client
+from dask.distributed import TimeoutError as DaskTimeoutError
+
+from irrev.errors import IrrevError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# errors that come back however often the work is tried
+FINAL = (
+    IrrevError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+
+_client: Client | None = None
+_slots = BoundedSemaphore(1)
+
+
+def use_client(client: Client | None, *, slots: int = 1) -> None:
+    """Set the Dask client; without one, at most `slots` bodies compute at once in this process."""
+    global _client, _slots  # the one switch of this module, set by the runner before the flow
+    _client = client
+    _slots = BoundedSemaphore(slots)
+
+
+def on_cluster(
+    body: Callable[P, R],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Run a module-level function on a worker, or here when no cluster is set."""
+    return on_worker(body, args, kwargs)
+
+
+def on_worker(
+    body: Callable[..., R],
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    resources: dict[str, float] | None = None,
+    timeout_s: float | None = None,
+) -> R:
+    """Run `body` with placement: worker resources and a limit on the wait.
+
+    Raises
+    ------
+    TimeoutError
+        If no result came within `timeout_s`; the work is cancelled.
+    """
+    if _client is None:
+        with _slots:
+            return body(*args, **(kwargs or {}))
+    future = _client.submit(body, *args, **(kwargs or {}), resources=resources, pure=False)
+    try:
+        return future.result(timeout_s)
+    except DaskTimeoutError:
+        future.cancel()
+        raise TimeoutError(
+            f"no result within {timeout_s:.0f} s; raise compute.timeout or look at the workers."
+        ) from None
+    finally:
+        future.release()  # let the cluster forget it; nothing gets computed twice
+
+
+def worth_retrying(task: Any, run: Any, state: Any) -> bool:
+    """Say whether a failed Prefect task may succeed later: a lost worker, not a wrong value."""
+    try:
+        state.result()
+    except FINAL:
+        return False
+    except Exception:  # what failed decides, whatever it is
+        return True
+    return False

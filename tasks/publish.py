@@ -1,0 +1,125 @@
+"""One commit a run: finished results out of the scratch into the branch, with their provenance."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from irrev.schema import blank, validate
+from irrev.verdicts import decide
+from storage.layout import node_name
+from storage.pending import Pending
+from storage.repository import JSON, Repository, StoreRef
+from storage.results import merge_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The outcome of one shard: its identity, and where its result waits or why there is none."""
+
+    identity: dict[str, Any]  # columns of schema.SHARD that planning knows
+    key: str = ""  # pending key of the result
+    status: str = "done"  # done | failed | quarantined
+    error: str = ""
+    reason: str = ""  # why it ran
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """All that one run of a flow has to say."""
+
+    flow: str
+    kind: str  # schema kind of the results
+    group: str
+    findings: Sequence[Finding]
+    inputs: Mapping[str, str]  # group -> pending key of the data read
+    catalogue: xr.Dataset
+    quarantine: Sequence[tuple[str, str]]  # item or shard, reason
+    keep: frozenset[str]  # shards that are planned: their old rows stay
+    fdr: float
+    run_id: str
+    when: str
+    message: str
+    metadata: dict[str, JSON]
+
+
+def publish_run(ref: StoreRef, run: Publication) -> str:
+    """Commit a run and return the id of the new version.
+
+    The table is merged with what the branch holds at that moment, so two runs at once both
+    survive. The scratch is cleared only after the commit.
+    """
+    repo = Repository.open(ref, create=True)
+    pending = Pending(repo)
+    done = [f for f in run.findings if f.key]
+    extras, rows, seconds = {}, [], []
+    for finding in done:
+        result = pending.get(finding.key)
+        rows.append(_identify(result.pop("row").load(), finding))
+        seconds.append(float(rows[-1]["seconds"].to_numpy()[0]))
+        name = f"{finding.identity['source']}/{node_name(finding.identity['condition'])}"
+        extras |= {f"results/{run.flow}/{part}/{name}": ds for part, ds in result.items()}
+    rows += [_identify(blank(run.kind, "shard"), f) for f in run.findings if not f.key]
+    data = {group: pending.get(key)["data"] for group, key in run.inputs.items()}
+
+    def writes(base: str) -> dict[str, xr.Dataset]:
+        old = repo.read(run.group, at=base) if repo.has(run.group, at=base) else None
+        table = merge_rows(old, rows, set(run.keep))
+        return {
+            **data,
+            **extras,
+            **({run.group: _decided(table, run)} if table is not None else {}),
+            f"inputs/catalogue/{run.flow}": validate(run.catalogue, "catalogue"),
+            f"quarantine/{run.flow}": _quarantine(run),
+            f"runs/{run.run_id}": _timings(run, done, seconds),
+        }
+
+    version = repo.commit(writes, message=run.message, metadata=run.metadata)
+    pending.drop([f.key for f in done] + list(run.inputs.values()))
+    return version
+
+
+@task(retries=2, retry_delay_seconds=[2, 10], cache_policy=NO_CACHE, persist_result=False)
+def publish(ref: StoreRef, run: Publication) -> str:
+    """Commit a run of a flow."""
+    return publish_run(ref, run)
+
+
+def _identify(row: xr.Dataset, finding: Finding) -> xr.Dataset:
+    columns = {**finding.identity, "status": finding.status, "error": finding.error}
+    values = {n: np.array([v], object if isinstance(v, str) else None) for n, v in columns.items()}
+    return row.assign({name: ("shard", value) for name, value in values.items()})
+
+
+def _decided(table: xr.Dataset, run: Publication) -> xr.Dataset:
+    attrs = {"flow": run.flow, "method": run.kind.split("/")[1], "run": run.run_id}
+    return validate(decide(table, fdr=run.fdr).assign_attrs(attrs), run.kind)
+
+
+def _texts(values: Sequence[str]) -> np.ndarray[Any, np.dtype[Any]]:
+    return np.array(list(values), dtype=object)
+
+
+def _quarantine(run: Publication) -> xr.Dataset:
+    items, reasons = zip(*run.quarantine, strict=True) if run.quarantine else ((), ())
+    columns = {
+        "item": items,
+        "reason": reasons,
+        "when": [run.when] * len(items),
+        "run": [run.run_id] * len(items),
+    }
+    table = xr.Dataset({name: ("entry", _texts(values)) for name, values in columns.items()})
+    return validate(table, "quarantine")
+
+
+def _timings(run: Publication, done: Sequence[Finding], seconds: Sequence[float]) -> xr.Dataset:
+    columns = {
+        "shard": ("shard", _texts([f.identity["shard"] for f in done])),
+        "seconds": ("shard", np.array(seconds, dtype=np.float64)),
+        "reason": ("shard", _texts([f.reason for f in done])),
+    }
+    return validate(xr.Dataset(columns, attrs={"metadata": str(run.metadata)}), "run")
