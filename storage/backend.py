@@ -24,6 +24,7 @@ ic.set_logs_filter("error")  # "local storage is not safe" is answered by the lo
 
 LOCK_TIMEOUT_S = 120.0  # a commit takes 0.03 s; 100 writers in a queue are still well below
 MEMORY = "memory:"
+PARTS = {"chunks", "manifests", "refs", "snapshots", "transactions", "config.yaml"}
 MENDS = (
     (r"[Pp]ermission denied|[Rr]ead-only", "make it writable or set another `store.url`"),
     (r"[Nn]o space|too large|[Qq]uota", "free some space and run again; finished work is kept"),
@@ -69,6 +70,47 @@ def storage_of(ref: StoreRef) -> ic.Storage:
     if ref.url.startswith("s3://"):
         return _s3(ref.url)
     return ic.local_filesystem_storage(ref.url)
+
+
+def exists(ref: StoreRef) -> bool:
+    """Say whether there is a store; unlike Icechunk's own question this makes no folder.
+
+    Raises
+    ------
+    StoreError
+        If a file is in the folder's place, or the folder cannot be read.
+    """
+    ref = ref.absolute()
+    if ref.is_folder:
+        path = Path(ref.url)
+        if not path.exists():
+            return False
+        if not path.is_dir():
+            raise StoreError(f"{ref.url}: a file, not a folder; choose another `store.url`.")
+        if not os.access(path, os.R_OK | os.X_OK):
+            raise StoreError(f"{ref.url}: may not be read by this user; change its permissions.")
+    with one_line_errors(ref):
+        return ic.Repository.exists(storage_of(ref))
+
+
+def make(ref: StoreRef) -> ic.Repository:
+    """Make a store, or open the one that another process made in this moment.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds files of something else.
+    """
+    with lock_of(ref):
+        if ref.is_folder:
+            path = Path(ref.url)
+            path.mkdir(parents=True, exist_ok=True)
+            if foreign := sorted({p.name for p in path.iterdir()} - PARTS):
+                raise StoreError(
+                    f"{ref.url}: holds {foreign[0]!r} but no store; "
+                    "choose an empty or new folder as `store.url`."
+                )
+        return ic.Repository.open_or_create(storage_of(ref))
 
 
 def _s3(url: str) -> ic.Storage:

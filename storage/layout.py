@@ -104,8 +104,8 @@ def _assign(ds: xr.Dataset, name: str, variable: xr.Variable) -> xr.Dataset:
 def _text(variable: xr.Variable, name: str) -> xr.Variable:
     """Turn any kind of text into the object columns that append can lengthen."""
     values = np.asarray(variable.values, dtype=object)
-    if wrong := next((v for v in values.flat if not isinstance(v, str)), None):
-        raise StoreError(f"{name} holds {wrong!r} among its text; convert it to text first.")
+    if wrong := [v for v in values.flat if not isinstance(v, str)]:
+        raise StoreError(f"{name} holds {wrong[0]!r} among its text; convert it to text first.")
     # an empty object array says nothing of its type, so it is said in the dtype
     values = values.astype(create_vlen_dtype(str)) if values.size == 0 else values
     return xr.Variable(variable.dims, values, variable.attrs)

@@ -1,0 +1,182 @@
+import random
+import signal
+import threading
+import time
+
+import pytest
+import xarray as xr
+
+from irrev.errors import StoreError
+from storage.repository import Repository
+from tests.storage.conftest import make_table, start_writer
+
+GROUP = "results/spikes/maxent"
+
+
+def acknowledged(process):
+    """Wait for a writer; give the lines after its first one."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out.split()[1:]
+
+
+def assert_all_there(repo, versions, groups):
+    """No commit is lost: each is in the history, and what it wrote is at the tip."""
+    log = {v.id for v in repo.log()}
+    assert set(versions) <= log
+    for group in groups:
+        ds = repo.read(group).load()
+        assert (ds["v"] == ds.attrs["i"]).all()
+
+
+# --- many processes ------------------------------------------------------------------------------
+
+
+def test_commit__loses_nothing_of_eight_processes_in_a_folder(folder):
+    n_writers, n_commits = 8, 6
+    writers = [start_writer(folder.ref.url, f"w{i}", n_commits) for i in range(n_writers)]
+    versions = [v for w in writers for v in acknowledged(w)]
+    assert len(set(versions)) == n_writers * n_commits == len(folder.log())
+    groups = [f"results/w{i}/m{k}" for i in range(n_writers) for k in range(n_commits)]
+    assert_all_there(folder, versions, groups)
+
+
+def test_commit__loses_nothing_of_four_processes_on_s3_without_a_lock(s3_ref):
+    n_writers, n_commits = 4, 10
+    repo = Repository.open(s3_ref, create=True)
+    writers = [start_writer(s3_ref.url, f"w{i}", n_commits) for i in range(n_writers)]
+    versions = [v for w in writers for v in acknowledged(w)]
+    assert len(set(versions)) == n_writers * n_commits == len(repo.log())
+    groups = [f"results/w{i}/m{k}" for i in range(n_writers) for k in range(n_commits)]
+    assert_all_there(repo, versions, groups)
+
+
+def kill_writers(folder, n_kills, *kind):
+    """Kill -9 writers at random moments; give all that they acknowledged."""
+    rng = random.Random(1)
+    done = []
+    for n in range(n_kills):
+        writer = start_writer(folder.ref.url, f"w{n}", 10_000, *kind)
+        assert writer.stdout.readline() == "open\n"
+        done.append(writer.stdout.readline().strip())
+        time.sleep(rng.uniform(0.0, 0.3))
+        writer.send_signal(signal.SIGKILL)
+        out, _ = writer.communicate(timeout=60)
+        done += [line for line in out.split("\n")[:-1] if line]
+    return done
+
+
+@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_commit__survives_kill_9_at_random_moments(folder, n_kills):
+    """Nothing is torn, no acknowledged commit is lost, and the next writer is not held up."""
+    versions = kill_writers(folder, n_kills)
+    assert versions
+    groups = [
+        f"results/{writer}/{m}"
+        for writer in folder.children("results")
+        for m in folder.children(f"results/{writer}")
+    ]
+    assert_all_there(Repository.open(folder.ref), versions, groups)
+    folder.commit({GROUP: make_table()}, message="after", metadata={})
+
+
+# --- two writers at once -------------------------------------------------------------------------
+
+
+def rival(repo, group, ds):
+    """A function for `commit` before whose first commit another writer is faster."""
+    calls = []
+
+    def writes(base):
+        calls.append(base)
+        if len(calls) == 1:
+            repo.commit({group: ds}, message="rival", metadata={})
+        old = repo.read(GROUP, at=base) if repo.has(GROUP, at=base) else None
+        names = [] if old is None else old["shard"].to_numpy().tolist()
+        return {GROUP: make_table([*names, "mine:x"])}
+
+    return writes, calls
+
+
+@pytest.mark.parametrize("kind", ["memory_ref", "folder_ref"])
+def test_commit__calls_its_function_again_when_another_was_faster(kind, request):
+    repo = Repository.open(request.getfixturevalue(kind), create=True)
+    writes, calls = rival(repo, GROUP, make_table(["theirs:x"]))
+    repo.commit(writes, message="mine", metadata={})
+    assert len(calls) == 2
+    assert repo.read(GROUP)["shard"].to_numpy().tolist() == ["theirs:x", "mine:x"]
+    assert [v.message for v in repo.log()] == ["mine", "rival"]
+
+
+def interleave(monkeypatch, repo, writes):
+    """Let another writer commit between this one's writing and its commit."""
+    from storage import commits
+
+    original, left = commits.replace_group, [writes]
+
+    def replace_then_lose(store, group, ds):
+        original(store, group, ds)
+        if left:
+            repo.commit(left.pop(), message="rival", metadata={})
+
+    monkeypatch.setattr("storage.repository.replace_group", replace_then_lose)
+
+
+def test_commit__moves_a_mapping_onto_the_new_tip(repo, table, monkeypatch):
+    """Also if both made the parent group, which Icechunk alone refuses."""
+    interleave(monkeypatch, repo, {"results/spikes/tur": table})
+    repo.commit({GROUP: table}, message="mine", metadata={})
+    assert repo.children("results/spikes") == ["maxent", "tur"]
+
+
+def test_commit__refuses_a_mapping_over_what_another_wrote(repo, table, monkeypatch):
+    theirs = table.assign_attrs(by="rival")
+    repo.commit({GROUP: table}, message="before", metadata={})
+    interleave(monkeypatch, repo, {GROUP: theirs})
+    with pytest.raises(StoreError, match=f"{GROUP} was written by another run in this moment"):
+        repo.commit({GROUP: table}, message="mine", metadata={})
+    assert repo.read(GROUP).attrs["by"] == "rival"
+
+
+def test_commit__refuses_a_mapping_over_what_another_made(repo, table, monkeypatch):
+    """The group and its parent are both new: the refusal names the group."""
+    interleave(monkeypatch, repo, {GROUP: table})
+    with pytest.raises(StoreError, match="was written by another run in this moment"):
+        repo.commit({GROUP: table}, message="mine", metadata={})
+
+
+def test_commit__takes_turns_among_threads(repo):
+    def add(name):
+        def writes(base):
+            old = repo.read(GROUP, at=base) if repo.has(GROUP, at=base) else None
+            names = [] if old is None else old["shard"].to_numpy().tolist()
+            return {GROUP: make_table([*names, name])}
+
+        repo.commit(writes, message=name, metadata={})
+
+    threads = [threading.Thread(target=add, args=(f"t{i}:x",)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(repo.read(GROUP)["shard"].to_numpy().tolist()) == [f"t{i}:x" for i in range(8)]
+    assert len(repo.log()) == 8
+
+
+def test_append__loses_no_part_of_two_writers(repo, table, monkeypatch):
+    repo.append("state/s", table, dim="shard", message="first", metadata={})
+    original = xr.Dataset.to_zarr
+    left = [make_table(["rival:x"])]
+
+    def to_zarr(self, *args, **options):
+        original(self, *args, **options)
+        if left:
+            repo.append("state/s", left.pop(), dim="shard", message="rival", metadata={})
+
+    monkeypatch.setattr(xr.Dataset, "to_zarr", to_zarr)
+    repo.append("state/s", make_table(["mine:x"]), dim="shard", message="mine", metadata={})
+    assert repo.read("state/s")["shard"].to_numpy().tolist() == [
+        *table["shard"].to_numpy(),
+        "rival:x",
+        "mine:x",
+    ]
