@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from irrev.ep.objective import Dual
 
+MIN_GAIN = 0.01  # a smaller relative gain on validation is within its noise
 MAX_SCALE = 1.5  # a small validation part can be separable: its best c would run away
 
 
@@ -33,7 +34,7 @@ class Fit:
     validation: NDArray[np.float64]  # (iteration,) rescaled validation value, nats
     value_train: float  # training value of `theta`, nats
     log_normaliser: float  # ln <exp(theta . g~)> on validation (on training without it)
-    saturated: bool  # training value above the cap ln n: no finite maximum
+    saturated: bool  # `value_train` is above the cap ln n: no finite maximum
     converged: bool  # stopped by its own rule, not by the limit on iterations
     passes: float  # value and gradient over the training samples; one product is 1/2
 
@@ -64,7 +65,7 @@ class Ascent:
         self.train = Track(train)
         self.held = None if validation is None else Track(validation)
         self.theta = np.zeros(train.observables.n_observables)
-        self.stopped = self.saturated = False
+        self.stopped = self.separable = False
         self.passes = 0.0
         self._patience, self._since = patience, 0
         self._curve = [(0.0, 0.0)]
@@ -96,19 +97,20 @@ class Ascent:
         return step
 
     def _judge(self) -> None:
-        """Record the iterate; stop when saturated or out of patience."""
+        """Record the iterate; stop where no maximum exists or patience ends."""
         value = self.train.value
-        self.saturated = value > self.train.dual.cap
+        self.separable = value > self.train.dual.cap
         scale, held_value, normaliser = self._rescaled()
         self._curve.append((value, held_value))
         better = self.held is None or held_value > self._best[2]
-        self._since = 0 if better else self._since + 1
+        gained = self.held is None or held_value > (1.0 + MIN_GAIN) * self._best[2]
+        self._since = 0 if gained else self._since + 1
         if better:
             at_scale = self.train.dual.value(
                 scale * self.train.forward, scale * self.train.reverse
             )
             self._best = (self.theta, scale, held_value, at_scale, normaliser)
-        self.stopped = self.saturated or self._since >= self._patience
+        self.stopped = self.separable or self._since >= self._patience
 
     def _rescaled(self) -> tuple[float, float, float]:
         """Return c* of eq. (1), the validation value there and its log-normaliser."""
@@ -131,7 +133,7 @@ class Ascent:
             validation=validation,
             value_train=value_train,
             log_normaliser=normaliser,
-            saturated=self.saturated,
+            saturated=value_train > self.train.dual.cap,
             converged=converged,
             passes=self.passes,
         )

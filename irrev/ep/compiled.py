@@ -22,7 +22,8 @@ ROWS_FROM = (
     12  # rows of n entries win over look-ups once n / ROWS_FROM units are active (measured)
 )
 
-_SPIKES = "int64[::1], int32[::1], int64[::1]"
+# Unsigned: a signed index is tested for being negative, which halves the speed.
+_SPIKES = "int64[::1], uint32[::1], int64[::1]"
 _VALUES = "void(" + _SPIKES + ", {0}[:, ::1], {0}[::1], float64[::1])"
 _SUMS = "void(" + _SPIKES + ", float64[::1], float64[:, ::1], float64[::1])"
 
@@ -42,7 +43,7 @@ def compile_kernel(signatures: str | list[str]) -> Callable[..., Callable[..., N
 @compile_kernel([_VALUES.format("float64"), _VALUES.format("float32")])
 def pair_values(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
+    indices: NDArray[np.uint32],
     starts: NDArray[np.int64],
     theta: NDArray[np.floating],
     row_sum: NDArray[np.floating],
@@ -53,44 +54,45 @@ def pair_values(
     buffer = np.empty(n, theta.dtype)
     for s in range(starts.size):
         t = starts[s]
-        a, b, c = indptr[t], indptr[t + 1], indptr[t + 2]
+        before = indices[indptr[t] : indptr[t + 1]]
+        after = indices[indptr[t + 1] : indptr[t + 2]]
         field = 0.0
-        for k in range(a, b):
-            field += row_sum[indices[k]]
-        for k in range(b, c):
-            field -= row_sum[indices[k]]
+        for m in range(before.size):
+            field += row_sum[before[m]]
+        for k in range(after.size):
+            field -= row_sum[after[k]]
         pair = 0.0
-        if (b - a) * ROWS_FROM < n:
-            for k in range(b, c):
-                row = theta[indices[k]]
-                for m in range(a, b):
-                    pair += row[indices[m]]
+        if before.size * ROWS_FROM < n:
+            for k in range(after.size):
+                row = theta[after[k]]
+                for m in range(before.size):
+                    pair += row[before[m]]
         else:
             buffer[:] = 0
-            k = b
-            while k + 8 <= c:
-                r0, r1 = theta[indices[k]], theta[indices[k + 1]]
-                r2, r3 = theta[indices[k + 2]], theta[indices[k + 3]]
-                r4, r5 = theta[indices[k + 4]], theta[indices[k + 5]]
-                r6, r7 = theta[indices[k + 6]], theta[indices[k + 7]]
+            k = 0
+            while k + 8 <= after.size:
+                r0, r1 = theta[after[k]], theta[after[k + 1]]
+                r2, r3 = theta[after[k + 2]], theta[after[k + 3]]
+                r4, r5 = theta[after[k + 4]], theta[after[k + 5]]
+                r6, r7 = theta[after[k + 6]], theta[after[k + 7]]
                 for j in range(n):
                     low = (r0[j] + r1[j]) + (r2[j] + r3[j])
                     buffer[j] += low + ((r4[j] + r5[j]) + (r6[j] + r7[j]))
                 k += 8
-            while k < c:
-                row = theta[indices[k]]
+            while k < after.size:
+                row = theta[after[k]]
                 for j in range(n):
                     buffer[j] += row[j]
                 k += 1
-            for m in range(a, b):
-                pair += buffer[indices[m]]
+            for m in range(before.size):
+                pair += buffer[before[m]]
         out[s] = 4.0 * pair + 2.0 * field
 
 
 @compile_kernel(_SUMS)
 def pair_sums(
     indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
+    indices: NDArray[np.uint32],
     starts: NDArray[np.int64],
     weights: NDArray[np.float64],
     pairs: NDArray[np.float64],
@@ -99,12 +101,38 @@ def pair_sums(
     """Add sum_t w_t b1 b0' to `pairs` and 2 sum_t w_t (b1 - b0) to `units` (eq. 2)."""
     for s in range(starts.size):
         t = starts[s]
-        a, b, c = indptr[t], indptr[t + 1], indptr[t + 2]
+        before = indices[indptr[t] : indptr[t + 1]]
+        after = indices[indptr[t + 1] : indptr[t + 2]]
         w = weights[s]
-        for k in range(b, c):
-            row = pairs[indices[k]]
-            units[indices[k]] += 2.0 * w
-            for m in range(a, b):
-                row[indices[m]] += w
-        for m in range(a, b):
-            units[indices[m]] -= 2.0 * w
+        for k in range(after.size):
+            row = pairs[after[k]]
+            units[after[k]] += 2.0 * w
+            for m in range(before.size):
+                row[before[m]] += w
+        for m in range(before.size):
+            units[before[m]] -= 2.0 * w
+
+
+@compile_kernel("void(" + _SPIKES + ", int64[::1], int64[::1])")
+def unit_counts(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.uint32],
+    starts: NDArray[np.int64],
+    either: NDArray[np.int64],
+    both: NDArray[np.int64],
+) -> None:
+    """Add to `either` how often a unit is active at an end of a transition, `both` at both."""
+    for s in range(starts.size):
+        t = starts[s]
+        before = indices[indptr[t] : indptr[t + 1]]
+        after = indices[indptr[t + 1] : indptr[t + 2]]
+        for m in range(before.size):
+            either[before[m]] += 1
+        m = 0
+        for k in range(after.size):
+            unit = after[k]
+            either[unit] += 1
+            while m < before.size and before[m] < unit:
+                m += 1
+            if m < before.size and before[m] == unit:
+                both[unit] += 1

@@ -64,7 +64,7 @@ def cross_fit(
         chosen = [m for m in range(n_folds) if m not in (k, held)]
         train = _dual(pairs, np.sort(np.concatenate([members[m] for m in chosen])), totals, chosen)
         validation = _dual(pairs, members[held], totals, [held])
-        size = train.observables.scale()
+        metric = train.observables.metric()
         cov = None
         if moments is not None:
             second = np.sum([moments[m] for m in chosen], axis=0)
@@ -74,7 +74,7 @@ def cross_fit(
                 _exact(pairs.take(members[k])),
                 members[k],
                 fit=lbfgs(train, validation),
-                current=one_step(train.mean, cov, size),
+                current=one_step(train.mean, cov, metric),
                 validation=validation,
                 train_fraction=train.observables.n_samples / fold.size,
             )

@@ -1,6 +1,6 @@
 """Values and weighted sums of the pair observables of sparse 0/1 data.
 
-One function for each of the two products of an iteration. The compiled loops of
+One function for each of the two products of an iteration, one for counts. The compiled loops of
 `irrev.ep.compiled` are used when numba (extra `fast`) is installed; without it, the same numbers
 come from dense products over short stretches of the data.
 """
@@ -50,10 +50,10 @@ def values(
     out = np.empty(starts.size)
     module = _compiled()
     if module is not None:
-        module.pair_values(indptr, indices, starts, theta, row_sum, out)
+        module.pair_values(indptr, indices.view(np.uint32), starts, theta, row_sum, out)
         return out
     for part in _parts(starts.size):
-        b0, b1 = _dense(indptr, indices, starts[part], theta.shape[0])
+        b0, b1 = _ends(indptr, indices, starts[part], theta.shape[0])
         pair = np.einsum("ti,ti->t", b1 @ theta, b0)
         out[part] = 4.0 * pair + 2.0 * ((b0 - b1) @ row_sum)
     return out
@@ -70,21 +70,41 @@ def weighted_sum(
     pairs, units = np.zeros((n_units, n_units)), np.zeros(n_units)
     module = _compiled()
     if module is not None:
-        module.pair_sums(indptr, indices, starts, np.ascontiguousarray(weights), pairs, units)
+        weights = np.ascontiguousarray(weights)
+        module.pair_sums(indptr, indices.view(np.uint32), starts, weights, pairs, units)
     else:
         for part in _parts(starts.size):
-            b0, b1 = _dense(indptr, indices, starts[part], n_units)
+            b0, b1 = _ends(indptr, indices, starts[part], n_units)
             weighted = b1 * weights[part, None]
             pairs += weighted.T @ b0
             units += 2.0 * (weighted.sum(axis=0) - weights[part] @ b0)
     return 4.0 * (pairs - pairs.T) - (units[:, None] - units[None, :])
 
 
+def unit_counts(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    n_units: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Count ends of transitions at which each unit is active, and transitions with both."""
+    either, both = np.zeros((2, n_units), np.int64)
+    module = _compiled()
+    if module is not None:
+        module.unit_counts(indptr, indices.view(np.uint32), starts, either, both)
+        return either, both
+    for part in _parts(starts.size):
+        b0, b1 = _ends(indptr, indices, starts[part], n_units)
+        either += (b0 + b1).sum(axis=0).astype(np.int64)
+        both += (b0 * b1).sum(axis=0).astype(np.int64)
+    return either, both
+
+
 def _parts(n: int) -> list[slice]:
     return [slice(k, min(k + DENSE_ROWS, n)) for k in range(0, n, DENSE_ROWS)]
 
 
-def _dense(
+def _ends(
     indptr: NDArray[np.int64],
     indices: NDArray[np.int32],
     starts: NDArray[np.int64],

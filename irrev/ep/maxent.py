@@ -29,7 +29,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
 from irrev.ep.crossfit import FoldFit, cross_fit
-from irrev.ep.observables import DensePairs, SpikePairs, pair_matrix
+from irrev.ep.metric import pair_matrix
+from irrev.ep.observables import DensePairs, SpikePairs
 from irrev.ep.result import MaxEntEp
 from irrev.ep.validation import (
     bootstrap,
@@ -140,9 +141,7 @@ def maxent_ep(
     )
     widening = np.sqrt(1.0 + noise_fraction(train, tests, n_steps))
     low, high = value + widening * np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
-    test = reversal_test(
-        sums, np.bincount(block), pairs.reversible_scale(), null, draws=null_draws
-    )
+    test = reversal_test(sums, np.bincount(block), pairs.metric().size, null, draws=null_draws)
     theta = pair_matrix(np.mean([f.fit.theta for f in fits], axis=0), pairs.n_units)
     share = theta * pair_matrix(sums.sum(axis=0, dtype=np.float64) / block.size, pairs.n_units)
     step, path = _trajectory(samples.starts[kept], fits) if trajectory else (None, None)

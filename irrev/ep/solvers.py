@@ -1,12 +1,13 @@
 """Ways to choose the directions of a fit.
 
-`lbfgs`: quasi-Newton ascent (L-BFGS, 10 pairs) in the metric of the observables' sizes. One
-iteration is one value product and one gradient product; the first direction is the mean of each
-observable divided by its variance, so few iterations fit the strong pairs first and early
-stopping regularises.
+`lbfgs`: quasi-Newton ascent (L-BFGS, 10 pairs) in the metric of independent units. One
+iteration is one value product and one gradient product. The first direction is one Newton step
+for independent units, further ones add correlations, so that early stopping regularises.
 
 Source: J. Nocedal, Math. Comput. 35, 773 (1980).
 """
+
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from irrev.ep.objective import Dual
 MEMORY = 10  # pairs of differences kept
 PATIENCE = 3  # iterates without gain on validation before the fit stops
 MAX_ITERATIONS = 500
-GRADIENT_SQUARED = 1e-13  # twice the value left at a maximum whose Hessian is near 1
+TOLERANCE = 1e-13  # twice the value left, nats
 
 History = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -28,9 +29,9 @@ def lbfgs(
     *,
     patience: int = PATIENCE,
     max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = GRADIENT_SQUARED,
+    tolerance: float = TOLERANCE,
 ) -> Fit:
-    """Maximise f by L-BFGS in the metric of the observables' sizes.
+    """Maximise f by L-BFGS in the metric of independent units.
 
     Parameters
     ----------
@@ -43,30 +44,34 @@ def lbfgs(
     max_iterations
         Limit on iterates.
     tolerance
-        Stop when the squared norm of the gradient in this metric falls below it.
+        Stop when a Newton step would gain less than half of it, nats.
 
     Returns
     -------
         The best rescaled iterate; 0 if none beats 0 on validation.
     """
-    size = train.observables.scale()
+    metric = train.observables.metric()
     ascent = Ascent(train, validation, patience=patience)
-    gradient = ascent.gradient() / size
+    gradient = ascent.gradient()
     history: History = []
     converged = False
     for _ in range(max_iterations):
-        if converged := bool(gradient @ gradient <= tolerance):
+        direction = two_loop(gradient, history, metric.inverse)
+        if converged := bool(gradient @ direction <= tolerance):
             break
-        direction = two_loop(gradient, history)
-        step = ascent.move(direction / size)
+        step = ascent.move(direction)
         if converged := ascent.stopped:
             break
-        previous, gradient = gradient, ascent.gradient() / size
+        previous, gradient = gradient, ascent.gradient()
         history = [*history[1 - MEMORY :], (step * direction, previous - gradient)]
-    return ascent.fit(converged=converged and not ascent.saturated)
+    return ascent.fit(converged=converged and not ascent.separable)
 
 
-def two_loop(gradient: NDArray[np.float64], history: History) -> NDArray[np.float64]:
+def two_loop(
+    gradient: NDArray[np.float64],
+    history: History,
+    inverse: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
     """Apply the quasi-Newton inverse Hessian to a gradient.
 
     Parameters
@@ -75,17 +80,20 @@ def two_loop(gradient: NDArray[np.float64], history: History) -> NDArray[np.floa
         Shape (n_observables,).
     history
         Pairs (step, fall of the gradient along it), oldest first.
+    inverse
+        Inverse Hessian where the history knows nothing.
     """
-    direction = gradient.copy()
+    remaining = gradient.copy()
     coefficients = []
     for step, fall in reversed(history):
         rho = 1.0 / float(step @ fall)
-        alpha = rho * float(step @ direction)
-        direction -= alpha * fall
+        alpha = rho * float(step @ remaining)
+        remaining -= alpha * fall
         coefficients.append((rho, alpha))
+    direction = inverse(remaining)
     if history:
         step, fall = history[-1]
-        direction *= float(step @ fall) / float(fall @ fall)
+        direction *= float(step @ fall) / float(fall @ inverse(fall))
     for (step, fall), (rho, alpha) in zip(history, reversed(coefficients), strict=True):
         direction += (alpha - rho * float(fall @ direction)) * step
     return direction

@@ -7,8 +7,8 @@ With K the covariance of antisymmetric observables g and c = K^-1 <g>,
 
 Both overfit like any training value: (1) is evaluated on held-out samples for the current
 J = c . g as ln(1 + 2 <J>^2 / Var J), and (2) as f of held-out samples. K gets a relative ridge.
-Above `MAX_EXACT` observables K is not formed; its diagonal takes its place, so that (1) and (2)
-stay valid bounds but are weaker than the full forms.
+Above `MAX_EXACT` observables K is not formed; K of independent units takes its place, so that (1)
+and (2) stay valid bounds but are weaker than the full forms.
 
 Source: Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026); T. Van Vu, Y. Hasegawa,
 Phys. Rev. E 100, 032130 (2019) for the fluctuation-theorem uncertainty relation.
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from irrev.ep.observables import CHUNK, Observables
+from irrev.ep.observables import CHUNK, Metric, Observables
 
 MAX_EXACT = 300  # observables: K costs n_samples x 300^2, below the fit itself
 RIDGE = 1e-6  # relative to the mean variance
@@ -37,7 +37,11 @@ def second_moment(observables: Observables) -> NDArray[np.float64]:
 
 
 def one_step(
-    mean: NDArray[np.float64], cov: NDArray[np.float64] | None, size: NDArray[np.float64]
+    mean: NDArray[np.float64],
+    cov: NDArray[np.float64] | None,
+    metric: Metric,
+    *,
+    ridge: float = RIDGE,
 ) -> NDArray[np.float64]:
     """Return c = K^-1 <g> of antisymmetric observables.
 
@@ -46,18 +50,20 @@ def one_step(
     mean
         <g>, shape (n_observables,).
     cov
-        K, shape (n_observables, n_observables), or None to use its diagonal.
-    size
-        Square roots of that diagonal, shape (n_observables,).
+        K, shape (n_observables, n_observables), or None to use `metric` in its place.
+    metric
+        Covariance of independent units.
+    ridge
+        Added to the diagonal of K, relative to its mean.
 
     Returns
     -------
         Shape (n_observables,).
     """
     if cov is None:
-        return mean / size**2
-    ridge = RIDGE * max(float(np.trace(cov)) / mean.size, np.finfo(float).tiny)
-    return cho_solve(cho_factor(cov + ridge * np.eye(mean.size)), mean)
+        return metric.inverse(mean)
+    added = ridge * max(float(np.trace(cov)) / mean.size, np.finfo(float).tiny)
+    return cho_solve(cho_factor(cov + added * np.eye(mean.size)), mean)
 
 
 def tur_bound(current: NDArray[np.float64]) -> float:

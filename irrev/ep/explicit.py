@@ -1,0 +1,94 @@
+"""Observables given as a table: any function of a sample, with its value on the reversed sample.
+
+For few observables, for functions that are not antisymmetric, and for exact expectations of small
+systems: every state pair is one sample, weighed by its probability.
+
+Source: Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irrev.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class CovarianceMetric:
+    """Covariance of few observables with a relative ridge."""
+
+    cov: NDArray[np.float64]  # (n_observables, n_observables)
+
+    @property
+    def size(self) -> NDArray[np.float64]:
+        """Standard deviation of each observable."""
+        return np.sqrt(np.diag(self.cov))
+
+    def inverse(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Apply the inverse covariance."""
+        return np.linalg.solve(self.cov, vector)
+
+
+@dataclass(frozen=True, slots=True)
+class ExplicitObservables:
+    """Values of user-supplied observables on every sample."""
+
+    forward: NDArray[np.float64]  # (n_samples, n_observables) g
+    reverse: NDArray[np.float64]  # (n_samples, n_observables) g of the reversed samples
+
+    def __post_init__(self) -> None:
+        if self.forward.ndim != 2 or self.forward.shape != self.reverse.shape:
+            raise InputError(
+                f"forward has shape {self.forward.shape}, reverse {self.reverse.shape}; pass two "
+                "tables of shape (sample, observable)."
+            )
+
+    @classmethod
+    def antisymmetric(cls, forward: NDArray[np.float64]) -> "ExplicitObservables":
+        """Wrap observables that change sign under reversal."""
+        return cls(forward, -forward)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples."""
+        return self.forward.shape[0]
+
+    @property
+    def n_observables(self) -> int:
+        """Number of observables."""
+        return self.forward.shape[1]
+
+    def take(self, rows: NDArray[np.int64]) -> "ExplicitObservables":
+        """Return the given samples only."""
+        return ExplicitObservables(self.forward[rows], self.reverse[rows])
+
+    def values(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return theta . g of each sample, nats."""
+        return self.forward @ theta
+
+    def reverse_values(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return theta . g of each reversed sample, nats."""
+        return self.reverse @ theta
+
+    def total(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return sum_t w_t g_t."""
+        return weights @ self.forward
+
+    def reverse_total(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return sum_t w_t g_t over the reversed samples."""
+        return weights @ self.reverse
+
+    def metric(self) -> CovarianceMetric:
+        """Return the mean of the forward and the reverse covariance, unweighted."""
+        d = self.n_observables
+        cov = np.zeros((d, d))
+        for g in (self.forward, self.reverse):
+            centred = g - g.mean(axis=0)
+            cov += 0.5 * centred.T @ centred / self.n_samples
+        ridge = 1e-6 * max(float(np.trace(cov)) / d, np.finfo(float).tiny)
+        return CovarianceMetric(cov + ridge * np.eye(d))
+
+    def columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return g of the given samples."""
+        return self.forward[rows]
