@@ -136,7 +136,7 @@ def _leaves(path: str, value: JSON) -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _leaves(f"{path}.{key}" if path else key, inner)
-    else:
+    elif path:
         yield path, json.dumps(value)
 
 
