@@ -205,15 +205,15 @@ def log_gamma_sf(shape: float, x: Array) -> Array:
     >>> log_gamma_sf(1.0, np.array([2.0, 5000.0])).tolist()
     [-2.0, -5000.0]
     """
-    x = np.asarray(x, dtype=np.float64)
+    shape_of_x, x = np.shape(x), np.atleast_1d(np.asarray(x, dtype=np.float64))
     tail = gammaincc(shape, np.maximum(x, 0.0))
     with np.errstate(divide="ignore"):
-        out = np.log(tail)
+        out = np.asarray(np.log(tail))
     far = (tail < SMALLEST_P) & np.isfinite(x)
     if far.any():
         y = x[far]
         out[far] = shape * np.log(y) - y - gammaln(shape) + np.log(_tail_fraction(shape, y))
-    return np.where(np.isposinf(x), -np.inf, out)
+    return np.where(np.isposinf(x), -np.inf, out).reshape(shape_of_x)
 
 
 def _tail_fraction(shape: float, x: Array) -> Array:
