@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from flows import progress, show
 from flows.ahead import read_ahead
 from flows.config import Pipeline, load
+from flows.estimate import Estimate, estimate_plan
 from flows.explain import full_text
 from flows.page import write_page
 from flows.plan import Plan, plan_flow
@@ -69,10 +70,10 @@ def plan(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
     repo = show.store_if_any(pipeline)
     plans = [read_ahead(pipeline, p, repo) if p.unread else p for p in _plans(pipeline)]
     if as_json:
-        _print_json([show.plan_record(p) for p in plans])
+        _print_json([show.plan_record(p, _estimate(pipeline, p)) for p in plans])
         return
     for one in plans:
-        out.print(show.headline(one))
+        out.print(show.headline(one, _estimate(pipeline, one)))
     out.print()
     out.print(show.plan_table(plans))
 
@@ -89,7 +90,7 @@ def run(
     plans = _plans(pipeline)
     if not as_json:
         for one in plans:
-            out.print(show.headline(one))
+            out.print(show.headline(one, _estimate(pipeline, one)))
     todo = [p.flow for p in plans if not p.idle]
     if todo:
         # a task's traceback belongs to its stored failure, not to the terminal
@@ -253,6 +254,11 @@ def config(
 def _plans(pipeline: Pipeline) -> list[Plan]:
     repo = show.store_if_any(pipeline)
     return [plan_flow(pipeline, SPECS[name], repo) for name in pipeline.flows.chosen()]
+
+
+def _estimate(pipeline: Pipeline, plan: Plan) -> Estimate:
+    repo = show.store_if_any(pipeline)
+    return estimate_plan(plan, repo, workers=pipeline.compute.workers)
 
 
 def _print_json(data: Any) -> None:

@@ -9,7 +9,7 @@ import xarray as xr
 from flows import catalogue, show
 from flows.config import Pipeline
 from flows.explain import full_text
-from flows.specs import SPECS
+from flows.specs import SPECS, FlowSpec
 from irrev.report.build import make_sections, render
 from irrev.report.page import Page, TableBlock
 from storage.layout import node_name
@@ -19,7 +19,10 @@ from storage.repository import Repository
 def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -> Path:
     """Write the report of a version; by default the newest. The file appears whole or not."""
     tables = {SPECS[flow].kind: ds for flow, ds in show.results(repo, at=at).items()}
-    extras = {kind: _extras(repo, ds, kind, at) for kind, ds in tables.items()}
+    extras = {
+        SPECS[flow].kind: _extras(repo, ds, SPECS[flow], at)
+        for flow, ds in show.results(repo, at=at).items()
+    }
     path = pipeline.folder / pipeline.report.path
     path.parent.mkdir(parents=True, exist_ok=True)
     html = render(_page(pipeline, repo, tables, extras, at))
@@ -29,22 +32,20 @@ def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -
     return path
 
 
-def _extras(repo: Repository, ds: xr.Dataset, kind: str, at: str | None) -> dict[str, xr.Dataset]:
+def _extras(
+    repo: Repository, ds: xr.Dataset, spec: FlowSpec, at: str | None
+) -> dict[str, xr.Dataset]:
     """Read what belongs to single shards, e.g. coupling maps."""
-    part = EXTRAS.get(kind)
-    if part is None:
+    if not spec.extras:
         return {}
     found = {}
     for shard, source, condition in zip(
         ds["shard"].values, ds["source"].values, ds["condition"].values, strict=True
     ):
-        group = f"{part}/{source}/{node_name(str(condition))}"
+        group = f"results/{spec.name}/{spec.extras}/{source}/{node_name(str(condition))}"
         if repo.has(group, at=at):
             found[str(shard)] = repo.read(group, at=at).load()
     return found
-
-
-EXTRAS = {"spikes/maxent": "results/spikes/couplings"}
 
 
 def _page(
@@ -89,8 +90,10 @@ def _page(
 
 
 def _measured(tables: dict[str, xr.Dataset], n_items: int) -> str:
-    parts = [f"{ds.sizes['shard']} results of {kind}" for kind, ds in tables.items()]
-    return f"Irreversibility and entropy production: {', '.join(parts)}, from {n_items} inputs."
+    n_results = sum(ds.sizes["shard"] for ds in tables.values())
+    results = f"{n_results} result{'s' * (n_results != 1)}"
+    inputs = f"{n_items} input{'s' * (n_items != 1)}"
+    return f"Irreversibility and entropy production: {results} from {inputs}."
 
 
 def _quality(repo: Repository, entries: list[catalogue.Entry], at: str | None) -> list[TableBlock]:

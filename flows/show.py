@@ -3,7 +3,7 @@
 import difflib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,35 +11,15 @@ import xarray as xr
 from rich.table import Table
 
 from flows.config import Pipeline
+from flows.estimate import Estimate
 from flows.plan import Plan
-from flows.specs import SPECS, FlowSpec
+from flows.specs import SPECS, Column, FlowSpec
 from irrev.errors import StoreError
 from irrev.verdicts import verdict
 from storage.backend import exists
 from storage.lookup import compare
 from storage.pending import Pending
 from storage.repository import Repository
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of a result table."""
-
-    title: str
-    name: str  # variable of the result; `low … high` for an interval
-    form: str = "{}"
-
-
-VIEWS: dict[str, tuple[Column, ...]] = {
-    "spikes/maxent": (
-        Column("units", "n_units"),
-        Column("bins", "n_steps", "{:,}"),
-        Column("EP bound", "ep_rate", "{:.3g} nat/s"),
-        Column("interval", "ep_rate_low … ep_rate_high", "{:.3g}"),
-        Column("p", "p", "{:.3g}"),
-    ),
-}
-VALUE = {"spikes/maxent": "ep_rate"}  # the variable that two versions are compared by
 
 
 def results(repo: Repository, *, at: str | None = None) -> dict[str, xr.Dataset]:
@@ -65,7 +45,7 @@ def store_if_any(pipeline: Pipeline) -> Repository | None:
 def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
     """Return the results of one flow as a table with one row a shard."""
     level = f"{100 * float(ds.attrs.get('level', 0.95)):g} %"
-    columns = VIEWS[spec.kind]
+    columns = spec.columns
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("source", no_wrap=True)
     table.add_column("condition", no_wrap=True)
@@ -132,7 +112,7 @@ def comparison_records(repo: Repository, a: str, b: str) -> list[dict[str, Any]]
     return [
         {"flow": flow, **asdict(row)}
         for flow in sorted({*before, *after})
-        for row in compare(before.get(flow), after.get(flow), VALUE[SPECS[flow].kind])
+        for row in compare(before.get(flow), after.get(flow), SPECS[flow].value)
     ]
 
 
@@ -188,18 +168,19 @@ def version_table(repo: Repository) -> Table:
 # --- plan and state ------------------------------------------------------------------------------
 
 
-def headline(plan: Plan) -> str:
-    """Return the plan of one flow in one line."""
-    new = sum(1 for _ in plan.todo)
+def headline(plan: Plan, estimate: Estimate | None = None) -> str:
+    """Return the plan of one flow, and what it would cost, in one line."""
+    new = len(plan.todo)
     parts = [f"{new} to run", f"{len(plan.shards) - new} up to date"]
     if plan.unread:
         parts.insert(0, f"{len(plan.unread)} items to read")
     if plan.quarantined:
         parts.append(f"{len(plan.quarantined)} quarantined")
-    return f"plan    {plan.flow}: {', '.join(parts)}"
+    line = f"plan    {plan.flow}: {', '.join(parts)}"
+    return f"{line:<56}{estimate}" if estimate and new else line
 
 
-def plan_record(plan: Plan) -> dict[str, Any]:
+def plan_record(plan: Plan, estimate: Estimate) -> dict[str, Any]:
     """Return the plan of one flow as data."""
     return {
         "flow": plan.flow,
@@ -207,6 +188,7 @@ def plan_record(plan: Plan) -> dict[str, Any]:
         "shards": [{"shard": p.shard.id, "reason": p.reason} for p in plan.shards],
         "quarantined": [{"item": name, "reason": reason} for name, reason in plan.quarantined],
         "gone": plan.gone,
+        "estimate": asdict(estimate),
     }
 
 

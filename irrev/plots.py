@@ -42,7 +42,7 @@ def ep_by_shard(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate
         Name of the variable.
     """
     rows = [i for i, s in enumerate(ds["status"].to_numpy()) if s == "done"]
-    ax = ax or new_axes(6.4, 1.3 + 0.32 * max(len(rows), 2))
+    ax = ax or new_axes(4.8, 1.3 + 0.32 * max(len(rows), 2))
     conditions = list(dict.fromkeys(str(c) for c in ds["condition"].to_numpy()[rows]))
     labels = []
     for y, i in enumerate(reversed(rows)):
@@ -158,6 +158,7 @@ def null_histogram(
     finite = null[np.isfinite(null)]
     ax.hist(finite, bins=24, color="0.7", label="directions drawn at random")
     ax.axvline(value, color=BLUE, linewidth=2, label="observed")
+    ax.locator_params(axis="x", nbins=5)
     ax.set(xlabel=xlabel, ylabel="draws")
     ax.legend(frameon=False)
     return ax

@@ -12,7 +12,8 @@ def decide(ds: xr.Dataset, *, fdr: float) -> xr.Dataset:
     Parameters
     ----------
     ds
-        Results with `p` and `status` along `shard`.
+        Results with `status` and, where there is a test, `p` along `shard`; without `p` the table
+        is returned as it is.
     fdr
         False-discovery rate over the results that are done, in (0, 1).
 
@@ -20,6 +21,8 @@ def decide(ds: xr.Dataset, *, fdr: float) -> xr.Dataset:
     -------
         The table with `q` (NaN where there is no result) and `significant`; attribute `fdr`.
     """
+    if "p" not in ds:
+        return ds
     done = ds["status"].to_numpy().astype(str) == "done"
     q = benjamini_hochberg(np.where(done, ds["p"].to_numpy(), np.nan))
     out = ds.assign(q=("shard", q), significant=("shard", np.nan_to_num(q, nan=1.0) <= fdr))
@@ -37,6 +40,8 @@ def verdict(ds: xr.Dataset, i: int) -> str:
     """
     status = str(ds["status"].to_numpy()[i])
     if status != "done":
+        return status
+    if "significant" not in ds:
         return status
     if bool(ds["significant"].to_numpy()[i]):
         return f"significant (FDR {100 * ds.attrs['fdr']:g} %)"

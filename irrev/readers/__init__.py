@@ -104,7 +104,10 @@ def split(ds: xr.Dataset, kind: str, **options: Any) -> dict[str, Any]:
 
 def size(ds: xr.Dataset) -> dict[str, float]:
     """Return what the cost of a method may depend on: bytes and the length of each dimension."""
-    return {"bytes": float(ds.nbytes), **{str(d): float(n) for d, n in ds.sizes.items()}}
+    sizes = {"bytes": float(ds.nbytes), **{str(d): float(n) for d, n in ds.sizes.items()}}
+    if "observed_start" in ds:
+        sizes["observed_s"] = float((ds["observed_stop"] - ds["observed_start"]).sum())
+    return sizes
 
 
 def content_hash(path: str | Path) -> str:
