@@ -5,8 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from irrev.alignment.fisher import FisherSum, fisher_product, lambda_max, lanczos_top
-from irrev.errors import InputError
+from irrev.alignment.fisher import FisherSum, fisher_product, lambda_max, lanczos_top  # noqa: E402
+from irrev.errors import InputError  # noqa: E402
 
 
 class Logits(torch.nn.Module):
