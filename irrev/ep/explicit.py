@@ -27,7 +27,7 @@ class CovarianceMetric:
 
     def inverse(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
         """Apply the inverse covariance."""
-        return np.linalg.solve(self.cov, vector)
+        return np.asarray(np.linalg.solve(self.cov, vector), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)

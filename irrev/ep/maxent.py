@@ -130,7 +130,7 @@ def maxent_ep(
     kept, block = cut_blocks(samples.starts, n_blocks)
     fold_of_block = deal_blocks(n_blocks, folds, dealing)
     pairs = samples.pairs.take(kept)
-    sums = _block_sums(pairs, block, n_blocks)
+    sums = block_sums(pairs, block, n_blocks)
     fits = cross_fit(pairs, block, sums, fold_of_block)
     tests = [f.test for f in fits]
     n_steps = np.array([t.n_steps for t in tests])
@@ -244,7 +244,7 @@ def _drift(counts: NDArray[np.integer]) -> float:
     return float(counts[-third:].mean() - counts[:third].mean()) / mean
 
 
-def _block_sums(
+def block_sums(
     pairs: SpikePairs | DensePairs, block: NDArray[np.int64], n_blocks: int
 ) -> NDArray[np.float32]:
     """Sum the observables over each block, shape (block, observable)."""
