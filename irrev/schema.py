@@ -400,11 +400,11 @@ register(
         Variable("context", ("triplet",), "text", "", "context, or empty", required=False),
         Variable("answer", ("triplet",), "text", "", "answer, or empty", required=False),
         *(
-            Variable(f"{text}_{what}", ("triplet",), dtype, units, f"{label} of the {text}")
+            variable
             for text in ("question", "context", "answer")
-            for what, dtype, units, label in (
-                ("sha256", "text", "", "SHA-256"),
-                ("characters", "int", "1", "length in characters"),
+            for variable in (
+                Variable(f"{text}_sha256", ("triplet",), "text", "", f"SHA-256 of the {text}"),
+                Variable(f"{text}_characters", ("triplet",), "int", "1", f"length of the {text}"),
             )
         ),
         Variable("line", ("triplet",), "int", "1", "line of the file, from 1"),
