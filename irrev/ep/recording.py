@@ -8,6 +8,7 @@ Segments too short to hold one ordinate in each band are left out and counted, i
 are a small part of the record; otherwise the number of bands is halved.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -19,13 +20,14 @@ from scipy.stats import binom
 
 from irrev.ep.spectra import MIN_BANDS, MIN_ORDINATES, band_edges, transform_length
 from irrev.ep.whitening import MAX_ORDER, Segments, as_record, as_segments
-from irrev.errors import InputError
+from irrev.errors import InputError, IrrevWarning
 
 NanRule = Literal["raise", "drop_segment", "split"]
 NEGLIGIBLE = 0.05  # part of the record that may be lost to segments without enough ordinates
 MIN_FINE = 4  # ordinates per band of the convergence check: the least with a finite variance
 JOIN_SAMPLES = 1 << 16  # of the record that `find_joins` looks at
 MIN_EPOCHS = 10
+SHORTEST_EPOCH = 16  # samples; shorter periods are signals, not epochs
 JOIN_JUMP = 2.0  # median jump at a join over the median step
 JOIN_CHANCE = 1e-3  # expected number of such finds in a record without joins
 
@@ -127,15 +129,14 @@ def find_joins(x: NDArray[np.floating]) -> tuple[int, int] | None:
     part = np.asarray(x[:JOIN_SAMPLES], dtype=np.float64)
     jump = np.abs(np.diff(part, axis=0)).mean(axis=1)
     n = jump.size
-    if n < 16 * MIN_EPOCHS or not np.isfinite(jump).all():
+    if n < 2 * SHORTEST_EPOCH * MIN_EPOCHS or not np.isfinite(jump).all():
         return None
     large = jump > JOIN_JUMP * np.median(jump)
     chance = large.mean()
     centred = large - chance
     spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
     recurrence = np.fft.irfft(spectrum)[: n // MIN_EPOCHS]
-    recurrence[:16] = -np.inf
-    for length in np.sort(np.argsort(recurrence)[-50:]):
+    for length in np.sort(np.argsort(recurrence[SHORTEST_EPOCH:])[-50:]) + SHORTEST_EPOCH:
         rows = n // length
         hits = large[: rows * length].reshape(rows, length).sum(axis=0)
         k = int(np.argmax(hits))
@@ -162,6 +163,8 @@ def prepare(
     """
     if nan != "raise":
         data = _without_missing(data, nan)
+    if len(data.segments) == 1:
+        _warn_of_joins(data.x)
     if not detrend and not periods:
         return data
     x = np.array(data.x, dtype=np.float64)
@@ -252,6 +255,17 @@ def plan_bands(
     test = min(test_bands, m)
     test = test if m % test == 0 else m
     return Plan(data.segments[usable], m, test, 2 * m if fine else m, cycles, dropped)
+
+
+def _warn_of_joins(x: NDArray[np.floating]) -> None:
+    joins = find_joins(x)
+    if joins is not None:
+        warnings.warn(
+            f"the record jumps every {joins[0]} samples, first at {joins[1]}, like epochs joined "
+            f"end to end; pass epoch_length={joins[0]}, first_join={joins[1]} if it is.",
+            IrrevWarning,
+            stacklevel=4,
+        )
 
 
 def _ordinates(lengths: NDArray[np.int64], cycles: tuple[float, float]) -> NDArray[np.int64]:

@@ -159,7 +159,7 @@ def fourier_rows(
             part = slice(first, min(first + CHANNEL_BLOCK, n_channels))
             block = centred_rows(x[start:stop, part], whitening.centre[part])
             for c, y in enumerate(block, first):
-                white = _filtered(y, whitening.filters[c])[drop - MAX_ORDER :]
+                white = filtered(y, whitening.filters[c])[drop - MAX_ORDER :]
                 if moments is not None:
                     power = white * white
                     moments[0][c] += power.sum()
@@ -251,7 +251,7 @@ def hermitian_product(block: NDArray[np.complexfloating]) -> NDArray[np.complexf
     return lower + strict.conj().T
 
 
-def _filtered(y: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
+def filtered(y: NDArray[np.float64], coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
     """Apply the prediction-error filter; the first MAX_ORDER samples are lost."""
     out = y[MAX_ORDER:].copy()
     (axpy,) = get_blas_funcs(("axpy",), (out,))
