@@ -1,11 +1,12 @@
-"""Named arrays of NPY, NPZ and MAT files, read without ever unpickling.
+"""Named arrays of NPY and NPZ files, read without ever unpickling.
 
 A header is compared with the bytes that are there before anything is allocated, so a damaged or
 forged file cannot claim the machine's memory.
 """
 
-import io
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -19,7 +20,16 @@ from irrev.errors import FormatError
 MAX_INFLATION = 1032  # deflate cannot do better
 FREE_BYTES = 1 << 20
 BROKEN = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, NotImplementedError)
-BROKEN += (SyntaxError, zipfile.BadZipFile, zlib.error, MemoryError, OverflowError, IndexError)
+BROKEN += (
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+    MemoryError,
+    OverflowError,
+    IndexError,
+)
 
 
 def read_npy(path: Path) -> NDArray[np.generic]:
@@ -39,7 +49,7 @@ def read_npy(path: Path) -> NDArray[np.generic]:
         with path.open("rb") as stream:
             return _read_array(stream, path.stat().st_size)
     except BROKEN as error:
-        raise _unreadable(path, "NPY", error) from error
+        raise unreadable(path, "NPY", error) from error
 
 
 def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
@@ -68,36 +78,7 @@ def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
                     found[name] = _read_array(stream, info.file_size)
             return found
     except BROKEN as error:
-        raise _unreadable(path, "NPZ", error) from error
-
-
-def read_mat(path: Path) -> dict[str, NDArray[np.generic]]:
-    """Read the numeric arrays of a MATLAB file before version 7.3.
-
-    Parameters
-    ----------
-    path
-        Path of the file.
-
-    Raises
-    ------
-    FormatError
-        If it is not a MATLAB file or is damaged.
-    """
-    from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
-
-    try:
-        with path.open("rb") as stream:
-            content = io.BytesIO(stream.read())
-        found = loadmat(content, verify_compressed_data_integrity=True)
-    except (*BROKEN, MatReadError) as error:
-        raise _unreadable(path, "MAT", error) from error
-    return {
-        name: values
-        for name, values in found.items()
-        if isinstance(values, np.ndarray) and not name.startswith("__")
-    }
+        raise unreadable(path, "NPZ", error) from error
 
 
 def _read_array(stream: IO[bytes], n_bytes: int) -> NDArray[np.generic]:
@@ -122,7 +103,8 @@ def _read_array(stream: IO[bytes], n_bytes: int) -> NDArray[np.generic]:
     return values.reshape(shape, order="F" if fortran else "C").copy()
 
 
-def _unreadable(path: Path, kind: str, error: Exception) -> FormatError:
+def unreadable(path: Path, kind: str, error: Exception) -> FormatError:
+    """Return the error of a damaged file: its name, the expected kind, the reason."""
     reason = " ".join(str(error).split())[:200]
     return FormatError(
         f"{path.name}: not a readable {kind} file ({reason}); copy or export it again."

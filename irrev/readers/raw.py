@@ -69,7 +69,8 @@ def to_seconds(
             f"{findings.file}: time_unit is samples but no sampling rate is known; "
             "set sample_rate."
         )
-    return stored.ravel().astype(np.float64) * (1.0 if tick is None else tick)
+    with np.errstate(invalid="ignore", over="ignore"):  # the checks find what is not finite
+        return stored.ravel().astype(np.float64) * (1.0 if tick is None else tick)
 
 
 def unit_of_spikes(index: NDArray[np.integer]) -> NDArray[np.int64]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from irrev.readers.arrays import read_mat, read_npz
+from irrev.readers.arrays import read_npz
+from irrev.readers.matlab import read_mat
 from irrev.readers.raw import Findings, RawSpikes, single_precision_step, to_seconds
 from irrev.readers.trains import ragged
 
