@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from irrev.errors import InputError
 
 EDGE_ROUNDINGS = 16  # module docstring: 14 suffice
-MAX_SNAP = 1e-3  # of a bin; a snap that wide means that doubles cannot resolve the bins
+MAX_SNAP = 1e-2  # of a bin; a snap that wide means that doubles cannot resolve the bins
 MAX_BINS = 10**9  # row starts alone take 8 GB; 11 days at 1 ms
 
 

@@ -1,6 +1,7 @@
 """Plain tables of spikes: NPZ, MAT, CSV, and the choice of format."""
 
 import struct
+import sys
 import zipfile
 
 import h5py
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from irrev.errors import FormatError, InputError
+import irrev.readers
+from irrev.errors import FormatError, InputError, MissingExtraError
 from irrev.readers import open_source
 
 TIMES = np.array([0.1, 0.2, 0.3, 0.4, 0.55])
@@ -216,3 +218,16 @@ def test_open_source__states_where_the_data_come_from(tmp_path):
     assert attrs["uri"] == str(tmp_path / "a.npz")
     assert len(attrs["sha256"]) == 64
     assert (attrs["reader"], attrs["reader_version"]) == ("npz", 1)
+
+
+def test_open_spikes__names_the_extra_that_hdf5_needs(tmp_path, monkeypatch):
+    with h5py.File(tmp_path / "a.nwb", "w") as file:
+        file.create_group("units")
+    for name in ("hdf5", "mea", "nwb"):
+        monkeypatch.delitem(sys.modules, f"irrev.readers.{name}", raising=False)
+        monkeypatch.delattr(irrev.readers, name, raising=False)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(MissingExtraError, match=r"a.nwb: HDF5 files need h5py.*irrev\[spikes\]"):
+        open_source(tmp_path / "a.nwb")
+    npz(tmp_path / "a.npz")
+    assert open_source(tmp_path / "a.npz").sizes["unit"] == 2
