@@ -139,6 +139,33 @@ register(
     open_dims=("unit", "interval"),
 )
 
+# --- transcripts and alignment -------------------------------------------------------------------
+
+register(
+    "transcripts",
+    [
+        Variable("transcript_id", ("answer",), "text", "", "conversation of the turn"),
+        Variable("model", ("answer",), "text", "", "model that answered"),
+        Variable("variant", ("answer",), "text", "", "base, tuned, ... from the configuration"),
+        Variable("stress", ("answer",), "text", "", "condition the model is put under"),
+        Variable("t", ("answer",), "float", "s", "time since 1970-01-01 UTC"),
+        Variable("t_source", ("answer",), "text", "", "field that the time comes from"),
+        Variable("turn", ("answer",), "int", "1", "assistant's turn within the conversation"),
+        Variable("question_hash", ("answer",), "text", "", "SHA-256 of the user's text"),
+        Variable("answer_hash", ("answer",), "text", "", "SHA-256 of the assistant's text"),
+        Variable("answer_bytes", ("answer",), "int", "1", "bytes of the assistant's text"),
+        Variable("n_tool_calls", ("answer",), "int", "1", "tools called in the turn"),
+        Variable("reported_label", ("answer",), "text", "", "label in the source"),
+        Variable("group_hash", ("answer",), "text", "", "SHA-256 of prompt or objective"),
+        Variable("line", ("answer",), "int", "1", "record of the file, from 1"),
+        Variable("bad_line", ("bad",), "int", "1", "record without a turn, from 1"),
+        Variable("bad_reason", ("bad",), "text", "", "why it gives no turn"),
+        Variable("bad_hash", ("bad",), "text", "", "SHA-256 of the record"),
+        Variable("question_text", ("answer",), "text", "", "user's text", required=False),
+        Variable("answer_text", ("answer",), "text", "", "assistant's text", required=False),
+    ],
+)
+
 # --- bookkeeping of the store ------------------------------------------------------------------
 
 register(

@@ -23,11 +23,13 @@ OnError = Literal["quarantine", "stop"]
 # kind of irrev.schema -> "module:function"; a new kind adds its line here
 KINDS: dict[str, str] = {
     "spikes": "irrev.readers.spikes:open_spikes",
+    "transcripts": "irrev.readers.transcripts:open_transcripts",
 }
 
 # kind -> "module:function" that splits a Dataset into conditions; other kinds have one, `all`
 SPLITTERS: dict[str, str] = {
     "spikes": "irrev.readers.selection:split_spikes",
+    "transcripts": "irrev.readers.transcripts:split_transcripts",
 }
 
 HASH_BLOCK = 1 << 20  # bytes read at once; keeps memory flat for files of any size
