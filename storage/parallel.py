@@ -25,6 +25,7 @@ from storage import versions
 from storage.backend import MEMORY, lock_of, one_line_errors
 from storage.commits import replace_group, transact
 from storage.layout import TEXT_KINDS, chunk_shape
+from storage.leases import at_work
 from storage.repository import Repository
 from storage.versions import JSON
 
@@ -106,7 +107,7 @@ def parallel_write(
     """
     check_regions(layout, [region for job in jobs for region in job.regions])
     filled = {(r.group, r.variable) for job in jobs for r in job.regions}
-    with one_line_errors(repo.ref), _own_branch(repo) as (branch, base):
+    with one_line_errors(repo.ref), at_work(repo), _own_branch(repo) as (branch, base):
         side = Repository(repo.ref.on(branch), repo.ic)
 
         def make(session: ic.Session) -> bool:

@@ -6,12 +6,14 @@ later run finds them there and does not compute them again. All items of one put
 of bytes (`storage.blob`) and one commit; a put that was killed is not there at all.
 
     /pending/<put>      uint8 along `byte`: a table (JSON: key -> group -> [start, stop]), then
-                        the Datasets; attributes: `table`, its length, and `dropped`, keys
+                        the Datasets; attributes: `table`, its length; `written`, when (UTC);
+                        `dropped`, keys
 """
 
 import json
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
 import icechunk as ic
@@ -56,7 +58,7 @@ class Pending:
                 dtype="uint8",
                 compressors=[ZstdCodec(level=1)],
                 dimension_names=("byte",),
-                attributes={"table": table_bytes},
+                attributes={"table": table_bytes, "written": datetime.now(UTC).isoformat()},
             )
             array[:] = payload
             return True
@@ -110,9 +112,21 @@ class Pending:
                 if not wanted:
                     return
 
+    def older_than(self, moment: datetime) -> set[str]:
+        """Name the items that were put before a moment."""
+        with one_line_errors(self._ref):
+            return {
+                key
+                for array, table in self._puts(None)
+                if datetime.fromisoformat(str(array.attrs["written"])) < moment
+                for key in table
+            }
+
     def drop(self, keys: Collection[str]) -> None:
         """Forget items, after they were published; unknown keys are passed over."""
-        gone = set(keys)
+        gone = set(keys) & self.keys()
+        if not gone:
+            return
 
         def change(session: ic.Session) -> bool:
             hit = [(a, table) for a, table in self._tables(session) if gone & table.keys()]

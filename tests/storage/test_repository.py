@@ -4,6 +4,7 @@ import uuid
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 from irrev.errors import StoreError
 from storage import layout
@@ -38,6 +39,17 @@ def test_open__says_which_schema_wrote_the_store(repo, monkeypatch):
     )
     with pytest.raises(StoreError, match=message):
         Repository.open(repo.ref)
+
+
+def test_open__opens_an_older_version_of_a_newer_store(repo, table):
+    version = commit(repo, {GROUP: table})
+    session = repo.ic.writable_session("main")
+    zarr.open_group(session.store, mode="r+").attrs["schema"] = layout.SCHEMA_VERSION + 1
+    session.commit("by newer code")
+    with pytest.raises(StoreError, match="update the code or open an older version"):
+        Repository.open(repo.ref)
+    older = Repository.open(repo.ref, at=version)
+    xr.testing.assert_identical(older.read(GROUP, at=version).load(), table)
 
 
 def test_open__refuses_a_store_of_another_program(memory_ref):
