@@ -38,7 +38,7 @@ class Block(Model):
 class MaxEnt(Model):
     """Parameters of `irrev.maxent_ep`."""
 
-    method: Literal["maxent"] = "maxent"
+    method: Literal["maxent"] = Field(default="maxent", description="name of the method")
     observables: list[Literal["pair"]] = Field(
         default=["pair"], description="antisymmetric observables"
     )

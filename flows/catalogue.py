@@ -7,7 +7,7 @@ that was only touched is hashed and, if its content is the same, not read again 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import xarray as xr
 
 from flows.shards import Input
 from flows.sources import Item
+from irrev.readers import content_hash
 from storage.repository import Repository
 
 
@@ -95,10 +96,16 @@ def read_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def known(entry: Entry | None, item: Item, hash_of_reading: str) -> bool:
-    """Say whether an item need not be read: same stamp, same way of reading."""
-    return (
-        entry is not None
-        and entry.read_hash == hash_of_reading
-        and entry.stamp == stamp(item.path)
-    )
+def still_known(entry: Entry | None, item: Item, hash_of_reading: str) -> Entry | None:
+    """Return the entry of an item that need not be read: same content, same way of reading.
+
+    A file whose stamp changed is hashed; if only the stamp changed, the entry takes the new one.
+    """
+    if entry is None or entry.read_hash != hash_of_reading:
+        return None
+    now = stamp(item.path)
+    if entry.stamp == now:
+        return entry
+    if entry.sha256 and content_hash(item.path) == entry.sha256:
+        return replace(entry, stamp=now)
+    return None

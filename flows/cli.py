@@ -46,6 +46,7 @@ AtOption = Annotated[
     str | None, typer.Option("--at", help="version id, tag, branch or date; default: the newest")
 ]
 DEFAULT = "pipeline.yaml"
+LOOK_AHEAD = 16  # unread items that `run` looks into before it starts; `plan` looks into all
 
 
 def friendly(command: Callable[P, R]) -> Callable[P, R]:
@@ -67,8 +68,7 @@ def friendly(command: Callable[P, R]) -> Callable[P, R]:
 def plan(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Say what would run, why, and at what cost."""
     pipeline = load(config)
-    repo = show.store_if_any(pipeline)
-    plans = [read_ahead(pipeline, p, repo) if p.unread else p for p in _plans(pipeline)]
+    plans = _looked(pipeline, _plans(pipeline))
     if as_json:
         _print_json([show.plan_record(p, _estimate(pipeline, p)) for p in plans])
         return
@@ -89,7 +89,8 @@ def run(
     pipeline = load(config)
     plans = _plans(pipeline)
     if not as_json:
-        for one in plans:
+        few = sum(len(p.unread) for p in plans) <= LOOK_AHEAD
+        for one in _looked(pipeline, plans) if few else plans:
             out.print(show.headline(one, _estimate(pipeline, one)))
     todo = [p.flow for p in plans if not p.idle]
     if todo:
@@ -254,6 +255,12 @@ def config(
 def _plans(pipeline: Pipeline) -> list[Plan]:
     repo = show.store_if_any(pipeline)
     return [plan_flow(pipeline, SPECS[name], repo) for name in pipeline.flows.chosen()]
+
+
+def _looked(pipeline: Pipeline, plans: list[Plan]) -> list[Plan]:
+    """Look into unread items, so that the plans name their shards."""
+    repo = show.store_if_any(pipeline)
+    return [read_ahead(pipeline, p, repo) if p.unread else p for p in plans]
 
 
 def _estimate(pipeline: Pipeline, plan: Plan) -> Estimate:

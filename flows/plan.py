@@ -60,8 +60,8 @@ def split_known(
     unread: list[Item] = []
     for item in items_of(pipeline, spec.name):
         reading = catalogue.read_hash(spec.read_config(pipeline.sources[item.source]))
-        entry = entries.get(item.name)
-        if entry is not None and catalogue.known(entry, item, reading):
+        entry = catalogue.still_known(entries.get(item.name), item, reading)
+        if entry is not None:
             known.append(entry)
         else:
             unread.append(item)

@@ -80,7 +80,7 @@ class Conditions(Model):
 class SpikesSource(BaseSource):
     """Spike trains: NWB, Kilosort/Phy folders, multi-electrode HDF5, NPZ, CSV."""
 
-    kind: Literal["spikes"]
+    kind: Literal["spikes"] = Field(description="kind of the source")
     units: Units = Units()
     conditions: Conditions = Conditions()
     time_unit: Literal["s", "ms", "samples"] = Field(

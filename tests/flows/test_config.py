@@ -1,0 +1,85 @@
+import json
+
+import pytest
+import yaml
+
+from flows.config import load
+from flows.explain import full_text
+from flows.quantities import SECONDS, format_quantity
+from irrev.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"flows__spikes__ep__fold": 5},
+            r"flows.spikes.ep.fold is not a key; did you mean `folds`",
+        ),
+        ({"flows__spikes__bin": 0.01}, r"flows.spikes.bin: 0.01 needs a unit .*`10 ms`"),
+        ({"flows__spikes__bin": "10 parsec"}, r"flows.spikes.bin: '10 parsec' needs a unit"),
+        ({"flows__spikes__sources": ["pear"]}, r"no source `pear`; did you mean `pair`\?"),
+        ({"flows__spikes__null__draws": 3}, r"flows.spikes.null.draws: .*greater than or equal"),
+        ({"sources__pair__untis": {}}, r"sources.pair.untis is not a key; did you mean `units`"),
+        ({"colour": "red"}, r"colour is not a key; valid are: .*flows"),
+        ({"compute__profile": "locla"}, r"compute.profile: .*'threads', 'local'"),
+        ({"version": 2}, r"version: .*1"),
+        ({"sources__Pair Two": {"kind": "spikes", "uri": "x"}}, r"sources.Pair Two: a name has"),
+    ],
+)
+def test_load__names_the_key_and_the_mend(project, changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(project(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_load__says_that_a_file_is_missing_or_broken(tmp_path):
+    with pytest.raises(ConfigError, match="no such file; name it with --config"):
+        load(tmp_path / "absent.yaml")
+    (tmp_path / "broken.yaml").write_text("a: [1, 2")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load(tmp_path / "broken.yaml")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    with pytest.raises(ConfigError, match="a mapping of keys was expected"):
+        load(tmp_path / "list.yaml")
+
+
+def test_items__missing_file_and_empty_glob_are_errors(project):
+    pipeline = load(project(sources__pair__uri="data/absent.nwb"))
+    with pytest.raises(ConfigError, match=r"sources.pair.uri: nothing at data/absent.nwb"):
+        pipeline.sources["pair"].items("pair", pipeline.folder)
+
+
+def test_items__are_named_by_source_or_by_file(project):
+    one = load(project(sources__pair__uri="data/still.npz"))
+    assert [i.name for i in one.sources["pair"].items("pair", one.folder)] == ["pair"]
+    two = load(project())
+    names = [i.name for i in two.sources["pair"].items("pair", two.folder)]
+    assert names == ["pair/driven", "pair/still"]
+
+
+def test_full_text__can_be_loaded_and_means_the_same(project, tmp_path):
+    pipeline = load(project())
+    text = full_text(pipeline)
+    copy = tmp_path / "full.yaml"
+    copy.write_text(text)
+    assert load(copy) == pipeline
+    assert "bin: 10 ms" in text
+    assert all("#" in line for line in text.splitlines() if line.startswith("    "))
+
+
+def test_redacted__hides_user_names_in_addresses(project):
+    pipeline = load(project(compute__address="tcp://me:secret@host:1"))
+    assert "secret" not in json.dumps(pipeline.redacted())
+    assert yaml.safe_dump(pipeline.redacted())
+
+
+@pytest.mark.parametrize("text", ["10 ms", "1 s", "2.5 s", "100 us", "6 h", "90 s"])
+def test_format_quantity__keeps_the_value(text):
+    from pydantic import TypeAdapter
+
+    from flows.quantities import Seconds
+
+    adapter = TypeAdapter(Seconds)
+    value = adapter.validate_python(text)
+    assert adapter.validate_python(format_quantity(value, SECONDS)) == value
