@@ -423,27 +423,23 @@ register(
     "triplets",
     [
         Variable("triplet", ("triplet",), "text", "", "identifier of the triplet"),
-        Variable("question", ("triplet",), "text", "", "question, or empty", required=False),
-        Variable("context", ("triplet",), "text", "", "context, or empty", required=False),
-        Variable("answer", ("triplet",), "text", "", "answer, or empty", required=False),
+        Variable("model", ("triplet",), "text", "", "model that answered, or empty"),
+        Variable("label", ("triplet",), "text", "", "label in the source, or empty"),
+        Variable("group", ("triplet",), "text", "", "joins the answers to one question"),
+        Variable("line", ("triplet",), "int", "1", "line of the file, from 1"),
         *(
             variable
             for text in ("question", "context", "answer")
             for variable in (
-                Variable(f"{text}_sha256", ("triplet",), "text", "", f"SHA-256 of the {text}"),
-                Variable(f"{text}_characters", ("triplet",), "int", "1", f"length of the {text}"),
+                Variable(f"{text}_hash", ("triplet",), "text", "", f"SHA-256 of the {text}"),
+                Variable(f"{text}_bytes", ("triplet",), "int", "1", f"bytes of the {text}"),
+                Variable(f"{text}_text", ("triplet",), "text", "", f"the {text}", required=False),
             )
         ),
-        Variable("line", ("triplet",), "int", "1", "line of the file, from 1"),
-        Variable("bad_line", ("bad",), "int", "1", "line that could not be used, from 1"),
-        Variable("bad_reason", ("bad",), "text", "", "why it could not be used"),
-        Variable("bad_sha256", ("bad",), "text", "", "SHA-256 of the line"),
-        Variable("check", ("check",), "text", "", "name of a data check that found something"),
-        Variable("check_count", ("check",), "int", "1", "number of items concerned"),
-        Variable("check_action", ("check",), "text", "", "what was done: kept, repaired, removed"),
-        Variable("check_detail", ("check",), "text", "", "what was found, with values"),
+        Variable("bad_line", ("bad",), "int", "1", "line without a row, from 1"),
+        Variable("bad_reason", ("bad",), "text", "", "why it gives no row"),
+        Variable("bad_hash", ("bad",), "text", "", "SHA-256 of the line"),
     ],
-    open_dims=("triplet",),
 )
 
 

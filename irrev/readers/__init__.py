@@ -24,6 +24,7 @@ OnError = Literal["quarantine", "stop"]
 KINDS: dict[str, str] = {
     "spikes": "irrev.readers.spikes:open_spikes",
     "transcripts": "irrev.readers.transcripts:open_transcripts",
+    "triplets": "irrev.readers.triplets:open_triplets",
 }
 
 # kind -> "module:function" that splits a Dataset into conditions; other kinds have one, `all`
