@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.errors import FormatError, IrrevError
+from irrev.readers.heaps import broken_heap
 
 MAX_INFLATION = 1032  # deflate cannot do better: 258 bytes in 2 bits
 FREE_BYTES = 1 << 20  # small columns are always read, e.g. constant ones that were never written
@@ -38,6 +39,9 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         If the file is not HDF5, is truncated or is damaged.
     """
     try:
+        heap = broken_heap(path)
+        if heap is not None:
+            raise OSError(f"the heap of texts at byte {heap:,} is damaged")
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except IrrevError:

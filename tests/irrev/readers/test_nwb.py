@@ -215,6 +215,15 @@ def truncated(path):
     path.write_bytes(content[: len(content) // 2])
 
 
+def zeros_in_the_heap(path):
+    """On such a file the HDF5 library itself never returns."""
+    write(path, quality=np.array(["good", "mua", "good"], dtype=object))
+    content = bytearray(path.read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 32 : heap + 48] = bytes(16)
+    path.write_bytes(content)
+
+
 def no_units(path):
     with h5py.File(path, "w") as file:
         file.create_group("acquisition")
@@ -238,6 +247,7 @@ def foreign(path):
         (virtual_data, r"a.nwb: spike_times is a virtual data set; write its values"),
         (huge_claim, r"spike_times claims 8,000,000,000,000 bytes but holds 0"),
         (truncated, r"a.nwb: not a readable HDF5 file \(.*truncated.*\); copy or export"),
+        (zeros_in_the_heap, r"a.nwb: .*heap of texts at byte [\d,]+ is damaged.*; copy or"),
         (no_units, r"a.nwb: this HDF5 file has neither `units`.*choose a file with spike times"),
         (wrong_index, r"3 units end at spike 12 but 3 units and 9 spikes are there; the file is"),
         (foreign, r"a.nwb: not a readable HDF5 file"),
