@@ -211,7 +211,7 @@ def coverage(chain, n_recordings, n_steps):
 @pytest.mark.slow
 @pytest.mark.parametrize("asymmetry", [0.0, 0.3, 1.0])
 def test_maxent_ep__intervals_cover(asymmetry):
-    """100 recordings at 95 %: binomial error 2.2 %; wide intervals at equilibrium may overcover."""
+    """100 recordings at 95 %: binomial error 2.2 %; more than 95 % at equilibrium is expected."""
     coupling = np.random.default_rng(0).standard_normal((6, 6)) / np.sqrt(6)
     mixed = (coupling + coupling.T) / 2 + asymmetry * (coupling - coupling.T) / 2
     np.fill_diagonal(mixed, 0.0)

@@ -101,7 +101,7 @@ def test_reversal_test__is_the_cross_block_quadratic_value():
         sums, np.full(10, 6), np.array([2.0]), np.random.default_rng(0), draws=99
     )
     assert result.statistic == pytest.approx(2 * (3 / 6) ** 2 / 4)
-    # Two of the 1024 readings tie with the observed one: seen 0.2 times in 99 draws, never 5 times.
+    # Two of the 1024 readings tie with the observed one: 0.2 of 99 draws on average, not 5.
     assert result.p <= 5 / 100
 
 
