@@ -23,6 +23,7 @@ OnError = Literal["quarantine", "stop"]
 # kind of irrev.schema -> "module:function"; a new kind adds its line here
 KINDS: dict[str, str] = {
     "spikes": "irrev.readers.spikes:open_spikes",
+    "timeseries": "irrev.readers.timeseries:open_timeseries",
     "transcripts": "irrev.readers.transcripts:open_transcripts",
     "triplets": "irrev.readers.triplets:open_triplets",
 }

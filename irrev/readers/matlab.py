@@ -32,7 +32,7 @@ Values = NDArray[np.generic]
 
 
 @dataclass(slots=True)
-class _Cursor:
+class Cursor:
     """A position in bytes that never leaves them."""
 
     content: memoryview
@@ -83,23 +83,23 @@ def read_mat(path: Path) -> dict[str, Values]:
         if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
             raise ValueError("no MATLAB 5 header")
         order = "<" if content[126:128] == b"IM" else ">"
-        return dict(_variables(_Cursor(memoryview(content), order, 128)))
+        return dict(_variables(Cursor(memoryview(content), order, 128)))
     except BROKEN as error:
         raise unreadable(path, "MAT", error) from error
 
 
-def _variables(file: _Cursor) -> Iterator[tuple[str, Values]]:
+def _variables(file: Cursor) -> Iterator[tuple[str, Values]]:
     while file.at < len(file.content):
         kind, content = file.element()
         if kind == COMPRESSED:
-            kind, content = _Cursor(_inflated(content), file.order).element()
+            kind, content = Cursor(inflated(content), file.order).element()
         if kind == MATRIX:
-            name, values = _matrix(_Cursor(content, file.order), with_cells=True)
+            name, values = _matrix(Cursor(content, file.order), with_cells=True)
             if name and values is not None:
                 yield name, values
 
 
-def _inflated(content: memoryview) -> memoryview:
+def inflated(content: memoryview) -> memoryview:
     """Decompress one variable; deflate bounds the size by 1032 times the stored one."""
     inflater = zlib.decompressobj()
     out = inflater.decompress(content)
@@ -108,10 +108,10 @@ def _inflated(content: memoryview) -> memoryview:
     return memoryview(out)
 
 
-def _matrix(matrix: _Cursor, *, with_cells: bool) -> tuple[str, Values | None]:
+def _matrix(matrix: Cursor, *, with_cells: bool) -> tuple[str, Values | None]:
     """Return name and values of a matrix; None for a class that is left out."""
-    flags = _values(matrix, *matrix.element())
-    dims = [int(d) for d in _values(matrix, *matrix.element())]
+    flags = values_of(matrix, *matrix.element())
+    dims = [int(d) for d in values_of(matrix, *matrix.element())]
     name = bytes(matrix.element()[1]).decode("ascii", "replace")
     if flags.size < 1 or any(d < 0 for d in dims):
         raise ValueError(f"variable {name} has dimensions {dims}")
@@ -120,20 +120,20 @@ def _matrix(matrix: _Cursor, *, with_cells: bool) -> tuple[str, Values | None]:
         return name, _cells(matrix, n_values)
     if kind not in CLASSES or int(flags[0]) & COMPLEX:
         return name, None
-    values = _values(matrix, *matrix.element())
+    values = values_of(matrix, *matrix.element())
     if values.size != n_values:
         raise ValueError(f"variable {name} has {values.size:,} of {n_values:,} values")
     return name, values.astype(CLASSES[kind])
 
 
-def _cells(matrix: _Cursor, n_cells: int) -> Values:
+def _cells(matrix: Cursor, n_cells: int) -> Values:
     cells: list[Values] = []
     while len(cells) < n_cells:
         kind, content = matrix.element()
         if kind != MATRIX:
             raise ValueError(f"a cell of type {kind}")
         # an empty cell has no content at all
-        inner = _Cursor(content, matrix.order)
+        inner = Cursor(content, matrix.order)
         values = _matrix(inner, with_cells=False)[1] if len(content) else np.empty(0)
         cells.append(np.array("", dtype=object) if values is None else values)
     out = np.empty(n_cells, dtype=object)
@@ -142,7 +142,8 @@ def _cells(matrix: _Cursor, n_cells: int) -> Values:
     return out
 
 
-def _values(cursor: _Cursor, kind: int, content: memoryview) -> Values:
+def values_of(cursor: Cursor, kind: int, content: memoryview) -> Values:
+    """Return the numbers of one element."""
     if kind not in VALUE_TYPES:
         raise ValueError(f"values of type {kind}")
     dtype = np.dtype(cursor.order + VALUE_TYPES[kind])
