@@ -84,8 +84,10 @@ def cusum_threshold(
     Parameters
     ----------
     z
-        Standardised entropies of clean bins, shape (draw,); simulated from the baseline
-        multinomial, so that their skewness is that of short bins.
+        Standardised entropies of clean bins, shape (draw,), simulated from the baseline
+        multinomial, so that their skewness is that of short bins; or shape (law, draw), one row
+        a law drawn from the baseline's posterior: an estimated baseline is off by the same
+        amount in all bins of a stream, which shortens run lengths.
     run_length
         Mean number of clean bins between false alarms.
     slack, n_streams, rng
@@ -95,9 +97,11 @@ def cusum_threshold(
     -------
         Threshold h.
     """
-    pool = np.asarray(z, dtype=np.float64)
+    pool = np.atleast_2d(np.asarray(z, dtype=np.float64))
     n_bins = int(3 * run_length)
-    sums = cusum(rng.choice(pool, size=(n_streams, n_bins)), threshold=np.inf, slack=slack)
+    law = rng.integers(len(pool), size=(n_streams, 1))
+    draws = pool[law, rng.integers(pool.shape[1], size=(n_streams, n_bins))]
+    sums = cusum(draws, threshold=np.inf, slack=slack)
     peak = np.maximum.accumulate(np.maximum(sums.up, sums.down), axis=1)
     low, high = 0.0, float(peak.max())
     for _ in range(30):

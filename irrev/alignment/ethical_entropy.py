@@ -16,7 +16,7 @@ bootstrap (plug-in, Miller-Madow).
 Source: Fadli, arXiv:2512.03047 (abstract only) for S and R; binning, (2) and intervals are ours.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -43,14 +43,6 @@ N_DRAWS = 500
 SMOOTHING = 0.5  # of the laws in D_align, or one empty class makes it infinite
 BinBy = Literal["count", "duration", "turn"]
 Array = NDArray[np.float64]
-
-
-class Stream(NamedTuple):
-    """What one series belongs to."""
-
-    model: str
-    variant: str
-    stress: str
 
 
 def assign_bins(

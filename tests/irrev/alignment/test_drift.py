@@ -155,6 +155,26 @@ def test_cusum_threshold__gives_the_run_length_asked_for(rng):
     assert mean == pytest.approx(200, rel=4 * np.sqrt(2 / 300))
 
 
+def test_cusum_threshold__allows_for_a_baseline_that_is_an_estimate(rng):
+    """Fresh streams, each with its own law from the posterior of 500 baseline transcripts."""
+    b = rng.multinomial(500, CLEAN)
+
+    def entropies(n_laws, n_draws):
+        laws = rng.dirichlet(b + 0.5, size=n_laws)[:, None]
+        return miller_madow_entropy(rng.multinomial(50, laws, size=(n_laws, n_draws)))
+
+    pool = entropies(300, 100)
+    centre, spread = pool.mean(), pool.std(axis=1).mean()
+    h = cusum_threshold((pool - centre) / spread, run_length=200, n_streams=300, rng=rng)
+    naive = cusum_threshold((pool.ravel() - centre) / spread, run_length=200, rng=rng)
+    sums = cusum((entropies(300, 600) - centre) / spread, threshold=h)
+    crossed = sums.alarm.any(axis=1)
+    waits = np.where(crossed, sums.alarm.argmax(axis=1) + 1, 600)
+    # the laws differ, so waits spread more than exponential ones: twice the variance at most
+    assert waits.sum() / crossed.sum() == pytest.approx(200, rel=4 * np.sqrt(4 / 300))
+    assert h > naive
+
+
 def test_cusum__empty_bins_change_nothing():
     z = np.array([1.0, np.nan, 2.0])
     sums = cusum(z, threshold=4.0)
