@@ -4,6 +4,19 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # one line a function here, one in _HOMES
+    from irrev.alignment.classifier import fit_classifier as fit_classifier
+    from irrev.alignment.correction import correct_counts as correct_counts
+    from irrev.alignment.drift import bayes_eprocess as bayes_eprocess
+    from irrev.alignment.drift import drift_test as drift_test
+    from irrev.alignment.ethical_entropy import entropy_reduction as entropy_reduction
+    from irrev.alignment.ethical_entropy import ethical_entropy as ethical_entropy
+    from irrev.alignment.fisher import lambda_max as lambda_max
+    from irrev.alignment.gamma import gamma_ml as gamma_ml
+    from irrev.alignment.monitor import watch_stream as watch_stream
+    from irrev.alignment.second_law import audit_abstract as audit_abstract
+    from irrev.alignment.second_law import gamma_crit as gamma_crit
+    from irrev.alignment.second_law import gamma_for as gamma_for
+    from irrev.alignment.second_law import goal_entropy as goal_entropy
     from irrev.binning import SpikeBins as SpikeBins
     from irrev.binning import bin_spikes as bin_spikes
     from irrev.readers import open_source as open_source
@@ -15,10 +28,23 @@ __version__ = "0.1.0"
 # public name -> its module, imported when the name is first used
 _HOMES = {
     "SpikeBins": "irrev.binning",
+    "audit_abstract": "irrev.alignment.second_law",
+    "bayes_eprocess": "irrev.alignment.drift",
     "bin_spikes": "irrev.binning",
     "conditions": "irrev.readers.selection",
+    "correct_counts": "irrev.alignment.correction",
+    "drift_test": "irrev.alignment.drift",
+    "entropy_reduction": "irrev.alignment.ethical_entropy",
+    "ethical_entropy": "irrev.alignment.ethical_entropy",
+    "fit_classifier": "irrev.alignment.classifier",
+    "gamma_crit": "irrev.alignment.second_law",
+    "gamma_for": "irrev.alignment.second_law",
+    "gamma_ml": "irrev.alignment.gamma",
+    "goal_entropy": "irrev.alignment.second_law",
+    "lambda_max": "irrev.alignment.fisher",
     "open_source": "irrev.readers",
     "select_units": "irrev.readers.selection",
+    "watch_stream": "irrev.alignment.monitor",
 }
 
 
