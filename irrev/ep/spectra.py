@@ -19,7 +19,10 @@ Limits: stationary, uniformly and simultaneously sampled channels; segments much
 correlation time. Derived here.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 from typing import Literal
 
 import numpy as np
@@ -35,6 +38,7 @@ from irrev.ep.whitening import (
     as_record,
     as_segments,
     centred_rows,
+    one_blas_thread,
     require_finite,
 )
 from irrev.errors import InputError
@@ -124,17 +128,12 @@ def summarise(
     x = as_record(chunk)
     ranges = as_segments(segments, len(x))
     require_finite(x, ranges, whitening.centre)
-    total: CrossSums | None = None
-    lengths = ranges[:, 1] - ranges[:, 0]
-    for length in np.unique(lengths):
-        equal = ranges[lengths == length]
-        per_batch = max(1, BATCH // (int(length) * x.shape[1]))
-        for first in range(0, len(equal), per_batch):
-            batch = equal[first : first + per_batch]
-            part = _sum_batch(x, batch, whitening, n_bands, cycles, precision)
-            total = part if total is None else total + part
-    assert total is not None
-    return total
+    with one_blas_thread():
+        parts = (
+            _sum_batch(x, batch, whitening, n_bands, cycles, precision)
+            for batch in _batches(ranges, x.shape[1])
+        )
+        return reduce(add, parts)
 
 
 def fourier_rows(
@@ -207,6 +206,15 @@ def phase_factors(
     """Return conj(A) / |A| of every filter, shape (channel, frequency)."""
     table = filters @ np.exp(-1j * np.multiply.outer(np.arange(filters.shape[1]), omega))
     return np.asarray(table.conj() / np.abs(table), dtype=np.complex128)
+
+
+def _batches(ranges: Segments, n_channels: int) -> Iterator[Segments]:
+    """Group segments of equal length, a bounded number of samples at a time."""
+    lengths = ranges[:, 1] - ranges[:, 0]
+    for length in np.unique(lengths):
+        equal = ranges[lengths == length]
+        size = max(1, BATCH // (int(length) * n_channels))
+        yield from (equal[first : first + size] for first in range(0, len(equal), size))
 
 
 def _sum_batch(

@@ -10,6 +10,7 @@ Limits: a filter of order 8 whitens smooth spectra; lines stay lines.
 Source: Brockwell and Davis, Time series: theory and methods, section 8.2 (1991).
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -110,9 +111,10 @@ def summarise_lags(chunk: ArrayLike, *, segments: ArrayLike | None = None) -> La
             part = slice(first, min(first + CHANNEL_BLOCK, n_channels))
             for c, y in enumerate(centred_rows(x[start:stop, part], centre[part]), first):
                 _add_lag_products(y, products[c], inner[c])
-        for t in range(start, stop, TIME_BLOCK):
-            y = x[t : min(t + TIME_BLOCK, stop)] - centre
-            cross += y.T @ y
+        with one_blas_thread():
+            for t in range(start, stop, TIME_BLOCK):
+                y = x[t : min(t + TIME_BLOCK, stop)] - centre
+                cross += y.T @ y
     return LagSums(centre, inner[:, 0] / 2, inner, products, counts, cross)
 
 
@@ -190,6 +192,18 @@ def as_segments(segments: ArrayLike | None, n: int) -> Segments:
     if flat[0] < 0 or flat[-1] > n:
         raise InputError(f"segments reach from {flat[0]} to {flat[-1]} in {n} samples; cut them.")
     return ranges
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Keep BLAS to one thread: on blocks of this size more of them only wait for each other.
+
+    Without threadpoolctl (extra `fast`) the caller's OPENBLAS_NUM_THREADS decides.
+    """
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return nullcontext()
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def centred_rows(part: NDArray[np.floating], centre: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -31,7 +31,7 @@ from irrev import schema
 from irrev.ep import recording as rec
 from irrev.ep import witness_null, witness_oneway
 from irrev.ep.spectra import Precision, summarise
-from irrev.ep.whitening import fit_whitening, summarise_lags
+from irrev.ep.whitening import fit_whitening, one_blas_thread, summarise_lags
 from irrev.ep.witness_solve import METHOD_VERSION, solve
 from irrev.errors import InputError
 
@@ -136,30 +136,31 @@ def witness(
     data = rec.take(x, fs, channels, segments, epoch_length, first_join, shared_reference)
     data = rec.prepare(data, nan, detrend, periods, harmonics)
     plan = rec.plan_bands(data, n_bands, test_bands, band)
-    whitening = fit_whitening(summarise_lags(data.x, segments=plan.segments))
-    sums = summarise(
-        data.x,
-        whitening,
-        n_bands=plan.fine_bands,
-        segments=plan.segments,
-        cycles=plan.cycles,
-        precision=precision,
-    )
-    ds = solve(
-        sums,
-        whitening,
-        fs=data.fs,
-        n_bands=plan.n_bands,
-        test_bands=plan.test_bands,
-        cycles=plan.cycles,
-        level=level,
-        fdr=fdr,
-        fdr_method=fdr_method,
-        shortest=int(np.diff(plan.segments, axis=1).min()),
-        shared_reference=data.shared_reference,
-        keep_coherence=keep_coherence,
-        channels=data.channels,
-    )
+    with one_blas_thread():
+        whitening = fit_whitening(summarise_lags(data.x, segments=plan.segments))
+        sums = summarise(
+            data.x,
+            whitening,
+            n_bands=plan.fine_bands,
+            segments=plan.segments,
+            cycles=plan.cycles,
+            precision=precision,
+        )
+        ds = solve(
+            sums,
+            whitening,
+            fs=data.fs,
+            n_bands=plan.n_bands,
+            test_bands=plan.test_bands,
+            cycles=plan.cycles,
+            level=level,
+            fdr=fdr,
+            fdr_method=fdr_method,
+            shortest=int(np.diff(plan.segments, axis=1).min()),
+            shared_reference=data.shared_reference,
+            keep_coherence=keep_coherence,
+            channels=data.channels,
+        )
     rng = np.random.default_rng(seed)
     if null != "analytic":
         p = witness_null.surrogate_p(data.x, whitening, plan, ds, kind=null, draws=draws, rng=rng)
