@@ -19,9 +19,20 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.alignment.second_law import goal_entropy as goal_entropy
     from irrev.binning import SpikeBins as SpikeBins
     from irrev.binning import bin_spikes as bin_spikes
+    from irrev.ep.witness import witness as witness
+    from irrev.ep.witness_null import required_samples as required_samples
+    from irrev.ep.witness_null import witness_power as witness_power
+    from irrev.ep.witness_parametric import fit_ou as fit_ou
+    from irrev.ep.witness_parametric import fit_var as fit_var
+    from irrev.ep.witness_parametric import scalar_test as scalar_test
+    from irrev.ep.witness_welch import welch_witness as welch_witness
     from irrev.readers import open_source as open_source
     from irrev.readers.selection import conditions as conditions
     from irrev.readers.selection import select_units as select_units
+    from irrev.semantic.embeddings import open_encoder as open_encoder
+    from irrev.semantic.scoring import faithfulness as faithfulness
+    from irrev.semantic.scoring import faithfulness_from_counts as faithfulness_from_counts
+    from irrev.semantic.topics import fit_topics as fit_topics
 
 __version__ = "0.1.0"
 
@@ -36,15 +47,26 @@ _HOMES = {
     "drift_test": "irrev.alignment.drift",
     "entropy_reduction": "irrev.alignment.ethical_entropy",
     "ethical_entropy": "irrev.alignment.ethical_entropy",
+    "faithfulness": "irrev.semantic.scoring",
+    "faithfulness_from_counts": "irrev.semantic.scoring",
     "fit_classifier": "irrev.alignment.classifier",
+    "fit_ou": "irrev.ep.witness_parametric",
+    "fit_topics": "irrev.semantic.topics",
+    "fit_var": "irrev.ep.witness_parametric",
     "gamma_crit": "irrev.alignment.second_law",
     "gamma_for": "irrev.alignment.second_law",
     "gamma_ml": "irrev.alignment.gamma",
     "goal_entropy": "irrev.alignment.second_law",
     "lambda_max": "irrev.alignment.fisher",
+    "open_encoder": "irrev.semantic.embeddings",
     "open_source": "irrev.readers",
+    "required_samples": "irrev.ep.witness_null",
+    "scalar_test": "irrev.ep.witness_parametric",
     "select_units": "irrev.readers.selection",
     "watch_stream": "irrev.alignment.monitor",
+    "welch_witness": "irrev.ep.witness_welch",
+    "witness": "irrev.ep.witness",
+    "witness_power": "irrev.ep.witness_null",
 }
 
 
@@ -60,4 +82,4 @@ if not TYPE_CHECKING:  # a checker shall still find misspelt names
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *_HOMES})
