@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from flows.model import Model
-from flows.quantities import Seconds
+from flows.quantities import Hertz, Seconds
 
 
 class Interval(Model):
@@ -55,11 +55,102 @@ class SpikesBlock(Block):
     ep: MaxEnt = MaxEnt()
 
 
+class Witness(Model):
+    """Parameters of `irrev.witness`."""
+
+    method: Literal["witness"] = Field(default="witness", description="name of the method")
+    band: tuple[Hertz, Hertz] | None = Field(
+        default=None, description="frequency range; none: all"
+    )
+    n_bands: int = Field(default=64, ge=4, description="bands of the estimates")
+    test_bands: int = Field(default=16, ge=4, description="bands of the tests")
+    nan: Literal["raise", "drop_segment", "split"] = Field(
+        default="split", description="segments with missing values: refuse, drop or cut"
+    )
+    detrend: bool = Field(default=False, description="remove a linear trend of each segment")
+    periods: list[Seconds] = Field(default=[], description="known periods to remove, `365.25 d`")
+    harmonics: int = Field(default=4, ge=1, description="harmonics removed with each period")
+    fdr_method: Literal["bh", "by"] = Field(
+        default="bh", description="false-discovery control over pairs"
+    )
+    assumption: Literal["csm", "one_way_ou"] = Field(
+        default="csm", description="one_way_ou adds entropy production: only if it is known"
+    )
+
+
+class Surrogates(Null):
+    """The null distribution of the witness."""
+
+    method: Literal["analytic", "shift", "phase"] = Field(
+        default="analytic", description="surrogates check the analytic law, for odd data"
+    )
+    draws: int = Field(default=999, ge=19, description="surrogates of each pair")
+
+
+class TimeseriesBlock(Block):
+    """Cross-spectral witness of multichannel records."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("timeseries",)
+    witness: Witness = Witness()
+    null: Surrogates = Surrogates()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+class ClassNames(Model):
+    """Behavioural classes; see docs/methods/ethical_entropy.md."""
+
+    classes: list[str] = Field(
+        default=["aligned", "refusal", "sycophancy", "deception", "harmful"],
+        min_length=2,
+        description="names, in order",
+    )
+    intended: str = Field(default="aligned", description="the class the model is meant for")
+    acceptable: list[str] = Field(default=[], description="classes that are fine besides it")
+
+
+class WatchBlock(Model):
+    """Bins, baseline and detectors: parameters of `irrev.watch_stream`."""
+
+    by: Literal["count", "duration", "turn"] = Field(
+        default="count", description="what fills a bin"
+    )
+    size: float = Field(default=50, gt=0, description="transcripts, seconds or 1 turn a bin")
+    min_count: int = Field(default=20, ge=1, description="transcripts below which a bin is empty")
+    baseline: int = Field(default=500, ge=20, description="transcripts of the clean past")
+    estimator: Literal["dirichlet", "nsb", "miller_madow", "plugin"] = Field(
+        default="dirichlet", description="entropy estimator"
+    )
+    detectors: list[Literal["bayes_eprocess", "cusum", "slope"]] = Field(
+        default=["bayes_eprocess", "cusum", "slope"], description="what may raise an alert"
+    )
+    threshold: float | None = Field(default=None, gt=1, description="on the e-value; none: 1000")
+    run_length: float = Field(
+        default=1000, ge=20, description="clean bins between false alarms of the CUSUM"
+    )
+    drift_threshold: float = Field(default=0.01, gt=0, description="slope of S, nat per bin")
+    rearm: int = Field(default=10, ge=1, description="quiet bins that end an episode")
+
+
+class TranscriptsBlock(Block):
+    """Entropy of behaviour of models over time, and its drift."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("transcripts",)
+    taxonomy: ClassNames = ClassNames()
+    watch: WatchBlock = WatchBlock()
+    correct: bool = Field(default=True, description="correct class shares for classifier errors")
+
+
 class Flows(Model):
     """What to measure; a flow that is absent does not run."""
 
     spikes: SpikesBlock | None = Field(
         default=None, description="entropy production of spike trains"
+    )
+    timeseries: TimeseriesBlock | None = Field(
+        default=None, description="cross-spectral witness of multichannel records"
+    )
+
+    transcripts: TranscriptsBlock | None = Field(
+        default=None, description="entropy of behaviour of models over time, and its drift"
     )
 
     def chosen(self) -> dict[str, Block]:

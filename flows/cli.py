@@ -143,8 +143,10 @@ def _progress(*, quiet: bool) -> Iterator[None]:
 
 
 def _print_progress(step: str, done: int, total: int) -> None:
-    if done == total or done * 10 // total > (done - 1) * 10 // total:  # every tenth
-        out.print(f"{step:<8}{done}/{total}")
+    if (
+        total <= 10 or done in (1, total) or done * 10 // total > (done - 1) * 10 // total
+    ):  # every tenth
+        out.print(f"{step:<12}{done}/{total}")
 
 
 def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:

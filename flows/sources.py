@@ -1,6 +1,7 @@
 """The source blocks of pipeline.yaml: what is read, which part of it, and how strictly."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from flows.model import Model
-from flows.quantities import Hertz
+from flows.quantities import Hertz, Seconds
 from irrev.errors import ConfigError
 
 
@@ -39,7 +40,7 @@ class BaseSource(Model):
         """
         patterns = [self.uri] if isinstance(self.uri, str) else self.uri
         paths: list[Path] = []
-        for pattern in patterns:
+        for pattern in map(_expanded, patterns):
             matches = sorted(glob.glob(str(folder / pattern), recursive=True))
             if not matches:
                 raise ConfigError(f"sources.{name}.uri: nothing at {pattern}; check the path.")
@@ -52,6 +53,14 @@ class BaseSource(Model):
         if len(set(stems)) < len(stems):
             raise ConfigError(f"sources.{name}.uri: two items share a name; name them apart.")
         return [Item(f"{name}/{s}", name, p) for s, p in zip(stems, paths, strict=True)]
+
+
+def _expanded(pattern: str) -> str:
+    """Fill in `${NAME}` from the environment, so that one file serves several machines."""
+    path = os.path.expandvars(pattern)
+    if "${" in path:
+        raise ConfigError(f"sources: {pattern}: set the environment variable that it names.")
+    return path
 
 
 class Units(Model):
@@ -89,4 +98,49 @@ class SpikesSource(BaseSource):
     sample_rate: Hertz | None = Field(default=None, description="needed for `time_unit: samples`")
 
 
-Source = Annotated[SpikesSource, Field(discriminator=None)]
+class TimeseriesSource(BaseSource):
+    """Multichannel records: NPY, NPZ, CSV, Zarr, EEGLAB, EDF, BDF, NWB series, spike counts."""
+
+    kind: Literal["timeseries"] = Field(description="kind of the source")
+    sampling_rate: Hertz | None = Field(default=None, description="where the file has none")
+    array: str | None = Field(default=None, description="array in NPZ or Zarr, series in NWB")
+    transpose: bool = Field(default=False, description="rows of the array are channels")
+    resample: bool = Field(default=False, description="interpolate irregular sampling")
+    epoch_length: int | None = Field(
+        default=None, ge=1, description="samples of epochs that were joined end to end"
+    )
+    first_join: int = Field(default=0, ge=0, description="sample before which the first join is")
+    shared_reference: bool | None = Field(
+        default=None, description="channels of one body or reference; default true for EEG files"
+    )
+    spike_bin: Seconds | None = Field(
+        default=None, gt=0, description="count spikes in bins of this width"
+    )
+
+
+class Classifier(Model):
+    """A trained classifier of answers; without one the labels of the source are used."""
+
+    path: str = Field(description="file written by `irrev.save_classifier`")
+    encoder: str = Field(default="minilm", description="sentence encoder: minilm or a folder")
+
+
+class TranscriptsSource(BaseSource):
+    """Chat logs: chat JSON lines, parquet, evaluation logs; see docs/data/transcripts.md."""
+
+    kind: Literal["transcripts"] = Field(description="kind of the source")
+    format: str = Field(default="auto", description="auto, or the name of a format")
+    fields: dict[str, str] | None = Field(
+        default=None, description="text, prompt, id, model, stress, t, label, group -> field"
+    )
+    model: str = Field(default="", description="model of records that name none")
+    variants: dict[str, str] = Field(default={}, description="model -> base, tuned, ...")
+    stresses: dict[str, str] = Field(default={}, description="stress or task -> its name here")
+    labels: dict[str, str] = Field(default={}, description="label in the source -> class")
+    store_text: bool = Field(
+        default=False, description="keep questions and answers in the store, not hashes only"
+    )
+    classifier: Classifier | None = None
+
+
+Source = Annotated[SpikesSource | TimeseriesSource, Field(discriminator="kind")]

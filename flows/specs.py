@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.blocks import SpikesBlock
-from flows.sources import SpikesSource
+from flows.blocks import SpikesBlock, TranscriptsBlock, TimeseriesBlock
+from flows.sources import SpikesSource, TranscriptsSource, TimeseriesSource
+from irrev.alignment.records import METHOD_VERSION as ETHICAL_ENTROPY_VERSION
 from irrev.ep.maxent import METHOD_VERSION
+from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,75 @@ def _cost_spikes(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
     )
 
 
+def _read_timeseries(source: TimeseriesSource) -> dict[str, Any]:
+    options = source.model_dump(exclude={"kind", "uri"}, exclude_none=True)
+    return {"kind": source.kind, "options": options, "split": {}}
+
+
+def _measure_timeseries(block: TimeseriesBlock, source: TimeseriesSource) -> dict[str, Any]:
+    null = {"null": block.null.method, "draws": block.null.draws}
+    return {
+        "witness": {
+            **block.witness.model_dump(mode="python", exclude={"method"}),
+            **(null if block.null.method != "analytic" else {}),
+            "level": block.interval.level,
+            "fdr": block.fdr,
+        }
+    }
+
+
+SAMPLE_S = 4e-8  # whitening, transform and phases of one sample, s (measured, one core)
+PRODUCT_S = 2e-10  # one product of two channels at one sample, s (measured)
+FIT_S = 3.0  # one-way fit of one pair, s (measured)
+SURROGATE_S = 2e-8  # one random phase, s (measured)
+
+
+def _cost_timeseries(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by samples: transforms grow with channels, products with their square."""
+    n, channels = size["time"], size["channel"]
+    pairs = channels * (channels - 1) / 2
+    options = config["witness"]
+    seconds = 0.5 + channels * n * SAMPLE_S + channels**2 * n * PRODUCT_S
+    if options["assumption"] == "one_way_ou":
+        seconds += FIT_S * pairs
+    if "null" in options:
+        seconds += pairs * options["draws"] * n / 2 * SURROGATE_S
+    return Cost(
+        seconds=seconds,
+        read_bytes=size["bytes"],
+        peak_bytes=size["bytes"] + 12 * n * channels + 64 * channels**2 * 2 * options["n_bands"],
+    )
+
+
+def _read_transcripts(source: TranscriptsSource) -> dict[str, Any]:
+    names = ("format", "fields", "model", "variants", "stresses", "store_text", "on_error")
+    return {
+        "kind": source.kind,
+        "options": {name: getattr(source, name) for name in names},
+        "split": {},
+    }
+
+
+def _measure_transcripts(block: TranscriptsBlock, source: TranscriptsSource) -> dict[str, Any]:
+    return {
+        "taxonomy": block.taxonomy.model_dump(),
+        "watch": {**block.watch.model_dump(), "level": block.interval.level, "fdr": block.fdr},
+        "correct": block.correct,
+        "labels": source.labels,
+        "classifier": source.classifier.model_dump() if source.classifier else None,
+        "reading": _read_transcripts(source)["options"],
+    }
+
+
+STREAM_S = 2.0  # one stream: simulating the CUSUM's threshold dominates (measured, one core)
+
+
+def _cost_transcripts(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by streams and, with a classifier, by answers to encode."""
+    encoding = 0.03 * size.get("answer", 0.0) if config["classifier"] else 0.0
+    return Cost(STREAM_S + encoding, size["bytes"], 3 * size["bytes"])
+
+
 SPECS: dict[str, FlowSpec] = {
     "spikes": FlowSpec(
         name="spikes",
@@ -115,5 +186,42 @@ SPECS: dict[str, FlowSpec] = {
             Column("p", "p", "{:.3g}"),
         ),
         extras="couplings",
+    ),
+    "transcripts": FlowSpec(
+        name="transcripts",
+        method="ethical_entropy",
+        version=ETHICAL_ENTROPY_VERSION,
+        read_config=_read_transcripts,
+        stage_config=_measure_transcripts,
+        cost=_cost_transcripts,
+        value="entropy",
+        columns=(
+            Column("answers", "n_classified", "{:,}"),
+            Column("S", "entropy", "{:.3f} nat"),
+            Column("interval", "entropy_low … entropy_high", "{:.3f}"),
+            Column("intended", "p_intended", "{:.1%}"),
+            Column("ln E", "log_e", "{:.1f}"),
+            Column("drift", "drifted"),
+        ),
+        extras="series",
+    ),
+    "timeseries": FlowSpec(
+        name="timeseries",
+        method="witness",
+        version=WITNESS_VERSION,
+        read_config=_read_timeseries,
+        stage_config=_measure_timeseries,
+        cost=_cost_timeseries,
+        value="sigma_rate",
+        columns=(
+            Column("channels", "n_channels"),
+            Column("pairs", "n_pairs", "{:,}"),
+            Column("driven", "n_dependent", "{:,}"),
+            Column("irreversible", "n_irreversible", "{:,}"),
+            Column("sigma", "sigma_rate", "{:.3g} nat/s"),
+            Column("interval", "sigma_rate_low … sigma_rate_high", "{:.3g}"),
+            Column("p", "p", "{:.3g}"),
+        ),
+        extras="pairs",
     ),
 }

@@ -172,6 +172,8 @@ def measure(run: Run, plan: Plan, submit: Submit) -> list[Finding]:
     pending = run.pending
     recovered = pending.keys() & {p.shard.key for p in todo}
     findings = [_finding(p) for p in todo if p.shard.key in recovered]
+    if findings:
+        progress.report("taken over", len(findings), len(todo))
     futures = {submit(run, p.shard): p for p in todo if p.shard.key not in recovered}
     ready: dict[str, dict[str, xr.Dataset]] = {}
     flushed = time.monotonic()

@@ -1,0 +1,217 @@
+"""The commands as a user types them, in this process and as processes of their own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from typer.testing import CliRunner
+
+from flows import cli
+from flows.config import load
+from irrev.errors import IrrevError
+from storage.pending import Pending
+from storage.repository import Repository
+from tests.flows.conftest import write_recording
+
+ROOT = Path(__file__).parents[2]
+
+
+def invoke(*words: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(cli.app, [str(w) for w in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def here(monkeypatch, prefect_server):
+    """Run commands against the session's API instead of a server of their own."""
+    monkeypatch.setattr(cli, "server", nullcontext)
+
+
+def process(*words: object, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(home), "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "flows", *map(str, words)]
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_commands__from_plan_to_report(project):
+    config = project()
+    code, text, _ = invoke("plan", "-c", config)
+    assert code == 0
+    assert "spikes: 2 to run, 0 up to date" in text
+    assert "about" in text
+    assert not (config.parent / "results").exists()  # a plan stores nothing
+
+    code, text, _ = invoke("run", "-c", config)
+    assert code == 0
+    assert "significant (FDR 5 %)" in text
+    assert "not significant" in text
+    assert "saved" in text
+    page = (config.parent / "report" / "index.html").read_text()
+    assert "pair/driven, all" in page
+
+    code, text, _ = invoke("run", "-c", config)
+    assert code == 0
+    assert "0 to run, 2 up to date" in text
+    assert "newest" in text
+
+    code, text, _ = invoke("show", "-c", config, "--json")
+    rows = json.loads(text)["spikes"]
+    assert [r["shard"] for r in rows] == ["pair/driven:all", "pair/still:all"]
+    assert {"ep_rate", "ep_rate_low", "ep_rate_high", "p", "q", "significant"} <= set(rows[0])
+    assert invoke("show", "pair/still:all", "-c", config)[1].count("pair/") == 1
+
+    code, text, _ = invoke("plan", "-c", config, "--json")
+    assert [s["reason"] for s in json.loads(text)[0]["shards"]] == ["", ""]
+
+    (version,) = json.loads(invoke("log", "-c", config, "--json")[1])
+    assert version["message"] == "spikes: 2 results, 0 quarantined"
+    assert version["version"][:5] in invoke("log", "-c", config)[1]
+
+    project(flows__spikes__ep__folds=4)
+    invoke("run", "-c", config)
+    code, text, _ = invoke("compare", version["version"][:5], "main", "-c", config, "--json")
+    assert code == 0
+    changes = {row["shard"]: row["change"] for row in json.loads(text)}
+    assert changes["pair/driven:all"] == "changed within the intervals"
+    code, text, _ = invoke("show", "--at", version["version"][:5], "-c", config, "--json")
+    assert json.loads(text)["spikes"][0]["ep_rate"] == rows[0]["ep_rate"]
+
+    code, text, _ = invoke("status", "-c", config)
+    assert code == 0
+    assert "quarantine empty" in text
+
+
+@pytest.mark.usefixtures("here")
+def test_run__exits_with_1_and_says_where_to_look_if_something_is_set_aside(project):
+    config = project()
+    (config.parent / "data" / "broken.npz").write_bytes(b"nothing")
+    code, text, _ = invoke("run", "-c", config)
+    assert code == 1
+    assert "python -m flows status" in text
+    code, text, _ = invoke("status", "-c", config)
+    assert "quarantine pair/broken:" in text
+    assert invoke("run", "-c", config)[0] == 1
+
+
+def test_mistakes__are_one_line_and_exit_with_2(project, tmp_path):
+    bad = project(flows__spikes__ep__fold=5).rename(tmp_path / "bad.yaml")
+    config = project()  # nothing has run yet
+    for words in (
+        ("run", "-c", bad),
+        ("plan", "-c", tmp_path / "absent.yaml"),
+        ("show", "-c", config),
+        ("log", "-c", config),
+        ("status", "-c", config),
+    ):
+        code, out, err = invoke(*words)
+        assert (code, out) == (2, ""), words
+        assert len(err.strip().splitlines()) == 1, err
+
+
+@pytest.mark.usefixtures("here")
+def test_mistakes__unknown_version_or_result(project):
+    config = project()
+    invoke("run", "-c", config)
+    code, _, err = invoke("show", "--at", "nosuch", "-c", config)
+    assert code == 2
+    assert "nosuch" in err
+    code, _, err = invoke("show", "pair/stil:all", "-c", config)
+    assert code == 2
+    assert "did you mean 'pair/still:all'?" in err
+
+
+def test_config__checks_and_fills_in(project):
+    config = project()
+    assert "is valid" in invoke("config", config)[1]
+    text = invoke("config", config, "--full")[1]
+    assert "# bin width" in text
+
+
+def test_friendly__lets_a_bug_show_its_trace():
+    @cli.friendly
+    def bug() -> None:
+        raise RuntimeError("a bug")
+
+    @cli.friendly
+    def mistake() -> None:
+        raise IrrevError("a mistake")
+
+    with pytest.raises(RuntimeError):
+        bug()
+    with pytest.raises(cli.typer.Exit) as caught:
+        mistake()
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.server
+def test_run__as_a_process_prints_no_noise_and_gives_the_numbers_of_threads(project, tmp_path):
+    """Dask processes and a server of its own change neither output nor numbers."""
+    config = project(compute__profile="local")
+    done = process("run", "-c", config, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "significant (FDR 5 %)" in done.stdout
+    local = table(config)
+    project(store__url="./again")
+    done = process("run", "-c", config, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    for name in ("ep_rate", "ep_rate_low", "p", "fold_value", "null_value"):
+        np.testing.assert_array_equal(local[name], table(config)[name], err_msg=name)
+
+
+@pytest.mark.server
+def test_run__killed_in_mid_run_is_taken_over_bit_for_bit(project, tmp_path):
+    """After kill -9 a rerun computes what is missing; values equal an uninterrupted run's."""
+    config = project(compute__workers=1)
+    for k in range(5):
+        write_recording(config.parent / "data" / f"more{k}.npz", 10 + k, seconds=400)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
+    environment |= {"PREFECT_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-m", "flows", "run", "-c", str(config)]
+    victim = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+    kept = _wait_for_results(config, least=9)  # 7 inputs and at least 2 results
+    os.killpg(victim.pid, signal.SIGKILL)
+    victim.wait()
+    assert Repository.open(load(config).store_ref()).log() == []
+    done = process("run", "-c", config, home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    resumed = table(config)
+    taken_over = int(re.search(r"taken over +(\d+)/7", done.stdout)[1])
+    assert taken_over >= kept - 7
+    project(store__url="./whole")
+    assert process("run", "-c", config, home=tmp_path / "home").returncode == 0
+    xr.testing.assert_equal(resumed.drop_vars(["seconds"]), table(config).drop_vars(["seconds"]))
+
+
+def _wait_for_results(config: Path, *, least: int) -> int:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            kept = len(Pending(Repository.open(load(config).store_ref())).keys())
+        except IrrevError:
+            kept = 0
+        if kept >= least:
+            return kept
+        time.sleep(0.2)
+    raise AssertionError("no results in the scratch within two minutes")
+
+
+def table(config: Path) -> xr.Dataset:
+    return Repository.open(load(config).store_ref()).read("results/spikes/maxent").load()
