@@ -26,7 +26,7 @@ from irrev.semantic.faithfulness import check_counts, frequencies
 METHOD_VERSION = 1
 INNER_TOLERANCE = 1e-13  # of the marginals, summed; rounding leaves about 1e-15 a topic
 MAX_NEWTON = 200
-MAX_STEP = 5.0  # of any multiplier, keeps exponentials in range
+MAX_STEP = 5.0  # of the exponents of the A-step, keeps them in range
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def _project(
         hessian = (result.T * p_c) @ result - np.diag(reached)
         return _Dual(float(p_a @ v - v.max() - p_c @ np.log(total[:, 0])), p_a - reached, hessian)
 
-    weighted = goal * np.exp(_maximise(dual, np.zeros(len(p_a))))
+    weighted = goal * np.exp(_maximise(dual, np.zeros(len(p_a)), max_step=MAX_STEP))
     return weighted / weighted.sum(1, keepdims=True)
 
 
@@ -148,7 +148,10 @@ class _Dual:
 
 
 def _maximise(
-    dual: Callable[[NDArray[np.float64]], _Dual], x: NDArray[np.float64]
+    dual: Callable[[NDArray[np.float64]], _Dual],
+    x: NDArray[np.float64],
+    *,
+    max_step: float = np.inf,
 ) -> NDArray[np.float64]:
     """Maximise by damped Newton; the last coordinate stays, which removes the flat direction."""
     at = dual(x)
@@ -156,7 +159,7 @@ def _maximise(
         if np.abs(at.gradient).sum() < INNER_TOLERANCE:
             break
         step = np.append(np.linalg.solve(at.hessian[:-1, :-1], -at.gradient[:-1]), 0.0)
-        length = min(1.0, MAX_STEP / float(np.abs(step).max()))
+        length = min(1.0, max_step / float(np.abs(step).max()))
         while not _is_progress(at, ahead := dual(x + length * step), length, step):
             length /= 2
             if length < 1e-9:
