@@ -35,7 +35,7 @@ def encode(ds: xr.Dataset) -> bytes:
         header.append(entry)
         parts.append(payload)
         offset += len(payload)
-    text = json.dumps({"variables": header, "attrs": ds.attrs}, default=_plain).encode()
+    text = json.dumps({"variables": header, "attrs": ds.attrs}, default=plain).encode()
     return b"".join([len(text).to_bytes(LENGTH_BYTES, "little"), text, *parts])
 
 
@@ -55,7 +55,7 @@ def _encode_variable(name: str, variable: xr.Variable) -> tuple[dict[str, Any], 
     return entry | {"dtype": TEXT}, json.dumps(texts).encode()
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
     """Give numpy's numbers and arrays in attributes as JSON's."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import icechunk as ic
-import xarray as xr
 import zarr
 from icechunk import IcechunkStore
 
 from irrev.errors import StoreError
 from storage import versions
 from storage.backend import StoreRef, lock_of
-from storage.layout import prepared
 from storage.versions import JSON
 
 MAX_ATTEMPTS = 50
@@ -131,25 +129,3 @@ def has_group(store: IcechunkStore, group: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def replace_group(store: IcechunkStore, group: str, ds: xr.Dataset) -> None:
-    """Write a Dataset in place of what the group held; groups below it stay."""
-    data, encoding = prepared(ds)
-    below = has_group(store, group) and zarr.open_group(store, path=group, mode="r").group_keys()
-    mode = "w"
-    if below and any(True for _ in below):
-        node = zarr.open_group(store, path=group, mode="r+")
-        for name in list(node.array_keys()):
-            del node[name]
-        node.attrs.clear()
-        mode = "a"
-    data.to_zarr(
-        store,
-        group=group,
-        mode=mode,
-        zarr_format=3,
-        consolidated=False,
-        encoding=encoding,
-        write_empty_chunks=True,  # a chunk of -0.0 or of another NaN is not "empty"
-    )

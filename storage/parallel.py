@@ -23,8 +23,9 @@ from zarr.codecs import ZstdCodec
 from irrev.errors import StoreError
 from storage import versions
 from storage.backend import MEMORY, lock_of, one_line_errors
-from storage.commits import replace_group, transact
-from storage.layout import TEXT_KINDS, chunk_shape
+from storage.commits import transact
+from storage.groups import write_groups
+from storage.layout import TEXT_KINDS, ZSTD_LEVEL, chunk_shape
 from storage.leases import at_work
 from storage.repository import Repository
 from storage.versions import JSON
@@ -187,17 +188,17 @@ def _make_layout(
     session: ic.Session, layout: Mapping[str, xr.Dataset], filled: set[tuple[str, str]]
 ) -> None:
     """Write everything but the values that workers fill."""
+    empties = {group: [v for g, v in sorted(filled) if g == group] for group in layout}
+    write_groups(session.store, {g: ds.drop_vars(empties[g]) for g, ds in layout.items()})
     for group, ds in layout.items():
-        empty = [v for g, v in sorted(filled) if g == group]
-        replace_group(session.store, group, ds.drop_vars(empty))
         node = zarr.open_group(session.store, path=group, mode="r+")
-        for name in empty:
+        for name in empties[group]:
             node.create_array(
                 name,
                 shape=ds[name].shape,
                 chunks=_chunks(ds[name]),
                 dtype=ds[name].dtype,
-                compressors=[ZstdCodec(level=1)],
+                compressors=[ZstdCodec(level=ZSTD_LEVEL)],
                 dimension_names=tuple(map(str, ds[name].dims)),
                 attributes=cast(Any, dict(ds[name].attrs)),
                 config={"write_empty_chunks": True},

@@ -27,6 +27,7 @@ from irrev.errors import StoreError
 from storage import blob, versions
 from storage.backend import lock_of, one_line_errors
 from storage.commits import transact
+from storage.layout import ZSTD_LEVEL
 from storage.repository import Repository
 
 BRANCH = "pending"
@@ -56,7 +57,7 @@ class Pending:
                 shape=payload.shape,
                 chunks=(min(CHUNK_BYTES, payload.size),),
                 dtype="uint8",
-                compressors=[ZstdCodec(level=1)],
+                compressors=[ZstdCodec(level=ZSTD_LEVEL)],
                 dimension_names=("byte",),
                 attributes={"table": table_bytes, "written": datetime.now(UTC).isoformat()},
             )

@@ -14,7 +14,8 @@ import zarr
 from irrev.errors import StoreError
 from storage import versions
 from storage.backend import StoreRef, exists, lock_of, make, one_line_errors, storage_of
-from storage.commits import has_group, replace_group, transact
+from storage.commits import has_group, transact
+from storage.groups import write_groups
 from storage.layout import PARENTS, SCHEMA_VERSION, prepared
 from storage.versions import JSON, Version
 
@@ -186,8 +187,7 @@ class Repository:
             gone = [g for g in delete if has_group(session.store, g)]
             for group in gone:
                 del zarr.open_group(session.store, mode="r+")[group]
-            for group, ds in content.items():
-                replace_group(session.store, group, ds)
+            write_groups(session.store, content)
             return bool(content or gone)
 
         owned = None if callable(writes) else [*writes, *delete]
@@ -206,7 +206,7 @@ class Repository:
 
         def change(session: ic.Session) -> bool:
             if not has_group(session.store, group):
-                replace_group(session.store, group, ds)
+                write_groups(session.store, {group: ds})
             else:
                 data, _ = prepared(ds)
                 data.to_zarr(session.store, group=group, append_dim=dim, consolidated=False)

@@ -110,16 +110,16 @@ def test_commit__calls_its_function_again_when_another_was_faster(kind, request)
 
 def interleave(monkeypatch, repo, writes):
     """Let another writer commit between this one's writing and its commit."""
-    from storage import commits
+    from storage import groups
 
-    original, left = commits.replace_group, [writes]
+    original, left = groups.write_groups, [writes]
 
-    def replace_then_lose(store, group, ds):
-        original(store, group, ds)
+    def write_then_lose(store, content):
+        original(store, content)
         if left:
             repo.commit(left.pop(), message="rival", metadata={})
 
-    monkeypatch.setattr("storage.repository.replace_group", replace_then_lose)
+    monkeypatch.setattr("storage.repository.write_groups", write_then_lose)
 
 
 def test_commit__moves_a_mapping_onto_the_new_tip(repo, table, monkeypatch):
