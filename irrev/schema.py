@@ -533,3 +533,323 @@ register(
         Variable("vector", ("text", "dimension"), "float", "1", "unit vector of the sentence"),
     ],
 )
+
+register(
+    "timeseries/witness",
+    [
+        *SHARD,
+        *_estimate("sigma_rate", "nat s-1", "irreversibility rate of all channels"),
+        *_estimate("sigma_N", "nat", "irreversibility rate of all channels, per sample"),
+        *_estimate("witness_rate", "nat s-1", "total-correlation rate of all channels"),
+        *TEST,
+        Variable("p_total", ("shard",), "float", "1", "p-value against independent channels"),
+        Variable("n_channels", ("shard",), "int", "1", "channels that vary"),
+        Variable("n_samples", ("shard",), "int", "1", "samples used after whitening"),
+        Variable("n_segments", ("shard",), "int", "1", "segments used"),
+        Variable("n_dropped", ("shard",), "int", "1", "segments left out"),
+        Variable("n_missing", ("shard",), "int", "1", "samples with a missing value"),
+        Variable("n_pairs", ("shard",), "int", "1", "pairs tested"),
+        Variable("n_dependent", ("shard",), "int", "1", "pairs with a witness, FDR-controlled"),
+        Variable("n_irreversible", ("shard",), "int", "1", "irreversible pairs, FDR-controlled"),
+        Variable("witness_median", ("shard",), "float", "nat", "median W over pairs, per sample"),
+        Variable("irr_fraction", ("shard",), "float", "1", "median W_irr / W over pairs"),
+        Variable("fs", ("shard",), "float", "Hz", "sampling rate"),
+        Variable("set_status", ("shard",), "text", "", "ok, rank, or scalar ceiling"),
+        Variable("assumption", ("shard",), "text", "", "csm or one_way_ou"),
+        Variable("notes", ("shard",), "text", "", "reasons to trust the values less"),
+    ],
+)
+
+# --- trajectories ------------------------------------------------------------------------------
+
+register(
+    "trajectories",
+    [
+        Variable(
+            "position", ("point", "component"), "float", "", "state, trajectory by trajectory"
+        ),
+        Variable("frame", ("point",), "int", "1", "frame of each point on the common grid"),
+        Variable("trajectory_index", ("trajectory",), "int", "1", "end offset of each trajectory"),
+        Variable("trajectory", ("trajectory",), "text", "", "trajectory identifier"),
+        Variable("group", ("trajectory",), "text", "", "condition of the trajectory"),
+        Variable("component", ("component",), "text", "", "name of each component"),
+        Variable("dt", (), "float", "s", "time between frames"),
+        Variable("check", ("check",), "text", "", "name of a data check that found something"),
+        Variable("check_count", ("check",), "int", "1", "number of items concerned"),
+        Variable("check_action", ("check",), "text", "", "what was done: kept, repaired, removed"),
+        Variable("check_detail", ("check",), "text", "", "what was found, with values"),
+    ],
+)
+
+register(
+    "trajectories/currents",
+    [
+        *SHARD,
+        *_estimate("ep_rate", "nat s-1", "held-out entropy production rate"),
+        *_estimate("ep_certified", "nat s-1", "held-out lower bound 2 J - Q"),
+        Variable("ep_sd", ("shard",), "float", "nat s-1", "bootstrap standard deviation"),
+        Variable("ep_train", ("shard",), "float", "nat s-1", "on the fitted data: biased upwards"),
+        Variable("ep_debiased", ("shard",), "float", "nat s-1", "training value minus its bias"),
+        Variable("ep_2dt", ("shard",), "float", "nat s-1", "held-out value at twice the interval"),
+        Variable("ep_second_order", ("shard",), "float", "nat s-1", "2 EPR(dt) - EPR(2 dt)"),
+        *TEST,
+        Variable("unit", ("shard",), "text", "", "what the reported interval resamples"),
+        Variable(
+            "p_track", ("shard",), "float", "1", "p-value by tracks (or blocks of one track)"
+        ),
+        Variable("p_time", ("shard",), "float", "1", "p-value by common blocks of time"),
+        Variable("p_own_frame", ("shard",), "float", "1", "p-value in each track's own frame"),
+        Variable("n_trajectories", ("shard",), "int", "1", "trajectories used"),
+        Variable("n_steps", ("shard",), "int", "1", "steps used"),
+        Variable("n_gaps", ("shard",), "int", "1", "places where a trajectory skips frames"),
+        Variable("n_units", ("shard",), "int", "1", "units resampled"),
+        Variable("duration", ("shard",), "float", "s", "total observed time"),
+        Variable("dt", ("shard",), "float", "s", "time between frames"),
+        Variable("basis", ("shard",), "text", "", "family of forces"),
+        Variable("diffusion_rule", ("shard",), "text", "", "where the diffusion matrix is from"),
+        Variable("diffusion_trace", ("shard",), "float", "", "mean diffusion coefficient"),
+        Variable("noise_ratio", ("shard",), "float", "1", "s^2 / (D dt) of localisation noise"),
+        Variable("spread_ratio", ("shard",), "float", "1", "<dx^2>(2 dt) / 2 <dx^2>(dt)"),
+        Variable("increment_cov", ("shard", "lag"), "float", "", "mean increment covariance"),
+        Variable("drift_removed", ("shard",), "bool", "1", "stage drift subtracted"),
+        Variable("centred", ("shard",), "bool", "1", "each track's mean position subtracted"),
+        Variable("ep_raw", ("shard",), "float", "nat s-1", "value without drift removal"),
+        Variable("notes", ("shard",), "text", "", "reasons to trust the value less"),
+        Variable("ep_track", ("shard", "bin"), "float", "nat", "bin centres of EP per trajectory"),
+        Variable("n_track", ("shard", "bin"), "int", "1", "trajectories in each bin"),
+        Variable("ift", ("shard",), "float", "1", "mean of exp(-EP) over trajectories"),
+        Variable("ift_error", ("shard",), "float", "1", "its standard error"),
+        Variable("time", ("shard", "slice"), "float", "s", "middle of a slice of the record"),
+        Variable("ep_time", ("shard", "slice"), "float", "nat s-1", "held-out EP rate in a slice"),
+        Variable("ep_time_sd", ("shard", "slice"), "float", "nat s-1", "standard error, by track"),
+        Variable("field_x", ("shard", "node", "axis"), "float", "", "where the force is drawn"),
+        Variable(
+            "field_f", ("shard", "node", "axis"), "float", "", "learned force, mean of folds"
+        ),
+    ],
+)
+
+# --- behaviour of models ------------------------------------------------------------------------
+
+register(
+    "transcripts/ethical_entropy",
+    [
+        *SHARD,
+        *_estimate("entropy", "nat", "entropy over behavioural classes"),
+        *_estimate("p_intended", "1", "share of the intended class"),
+        *_estimate("p_acceptable", "1", "share of the intended and acceptable classes"),
+        Variable("doubt", ("shard",), "float", "nat", "mean entropy of single posteriors"),
+        Variable(
+            "d_align", ("shard",), "float", "nat", "divergence of the last bin from baseline"
+        ),
+        Variable("log_e", ("shard",), "float", "nat", "largest log e-value of drift"),
+        Variable("n_answers", ("shard",), "int", "1", "assistant's turns"),
+        Variable("n_classified", ("shard",), "int", "1", "turns with a class"),
+        Variable("n_actions", ("shard",), "int", "1", "turns of tool calls without text"),
+        Variable("n_bins", ("shard",), "int", "1", "bins of the series"),
+        Variable("n_baseline", ("shard",), "int", "1", "turns of the baseline"),
+        Variable("n_alerts", ("shard",), "int", "1", "episodes of drift"),
+        Variable("alarm_bin", ("shard",), "int", "1", "first bin that alarms, -1 for none"),
+        Variable("change_bin", ("shard",), "int", "1", "bin where the change is placed, or -1"),
+        Variable("drifted", ("shard",), "bool", "1", "some detector alarms"),
+        Variable("waiting", ("shard",), "bool", "1", "too few turns for a baseline"),
+        Variable("confounded", ("shard",), "bool", "1", "each time has one stress: no alerts"),
+        Variable("detector", ("shard",), "text", "", "detector that alarms first"),
+        Variable("classifier_version", ("shard",), "text", "", "what gave the classes"),
+        Variable("share", ("shard", "label"), "float", "1", "share of each class"),
+        Variable("label", ("label",), "text", "", "behavioural class"),
+    ],
+)
+
+register(
+    "alignment/turns",
+    [
+        Variable("key", ("turn",), "int", "1", "hash of transcript, turn and text"),
+        Variable("stream_index", ("turn",), "int", "1", "stream of the turn"),
+        Variable("t", ("turn",), "float", "s", "time since 1970, or order of arrival"),
+        Variable("class_index", ("turn",), "int", "1", "class, -1 for none"),
+        Variable("stream_model", ("stream",), "text", "", "model of a stream"),
+        Variable("stream_variant", ("stream",), "text", "", "variant of a stream"),
+        Variable("stream_stress", ("stream",), "text", "", "stress of a stream"),
+        Variable("stream_classifier_version", ("stream",), "text", "", "its classifier"),
+    ],
+)
+
+# --- diffusion models ---------------------------------------------------------------------------
+
+register(
+    "samples",
+    [
+        Variable("x", ("sample", "feature"), "float", "", "samples, flattened"),
+        Variable("label", ("sample",), "int", "1", "class of each sample", required=False),
+        Variable("class_name", ("class",), "text", "", "name of each class", required=False),
+        Variable(
+            "path",
+            ("noise_level", "sample", "feature"),
+            "float",
+            "",
+            "states of whole sampling paths",
+            required=False,
+        ),
+        Variable(
+            "sigma", ("noise_level",), "float", "", "noise level of the paths", required=False
+        ),
+        Variable("check", ("check",), "text", "", "name of a data check that found something"),
+        Variable("check_count", ("check",), "int", "1", "number of items concerned"),
+        Variable("check_action", ("check",), "text", "", "what was done: kept, repaired, removed"),
+        Variable("check_detail", ("check",), "text", "", "what was found, with values"),
+    ],
+)
+
+register(
+    "model",
+    [Variable("weights", ("byte",), "int", "1", "safetensors file of the weights")],
+)
+
+CURVES = {  # nats
+    "entropy_mean": "entropy of the posterior, mean over paths",
+    "entropy_mean_se": "standard error of the mean entropy",
+    "entropy_mean_low": "mean entropy, lower end",
+    "entropy_mean_high": "mean entropy, upper end",
+    "cross_entropy": "mean of -ln p(true class)",
+    "entropy_within": "entropy of the class once the set is known",
+    "rate": "slope of the mean entropy on ln sigma",
+    "rate_mix": "I-MMSE rate from the mixture of conditional denoisers",
+}
+MARKERS = {  # data units
+    "sigma_peak": "noise level of the largest rate",
+    "sigma_half": "noise level where half of the entropy is left",
+    "sigma_half_cross": "noise level where half of the cross-entropy is left",
+    "sigma_window_min": "lower end of the decision window",
+    "sigma_window_max": "upper end of the decision window",
+    "sigma_var": "noise level of the largest surprise variance",
+}
+
+
+def _marker_rows(dims: tuple[str, ...]) -> list[Variable]:
+    """Name the markers of each question with their intervals."""
+    out = []
+    for name, text in {
+        **MARKERS,
+        "rate_closure": "integral of rate_mix over H, 1 if exact",
+    }.items():
+        units = "nat" if name == "rate_closure" else ""
+        out.append(Variable(name, dims, "float", units, text))
+        for end, words in (("low", "lower"), ("high", "upper")):
+            out.append(Variable(f"{name}_{end}", dims, "float", units, f"{text}, {words} end"))
+    return out
+
+
+register(
+    "diffusion/class_entropy",
+    [
+        *SHARD,
+        *_estimate("sigma_decision", "", "noise level that decides the first question"),
+        Variable("states", ("shard",), "text", "", "data, paths or generate"),
+        Variable("guidance", ("shard",), "float", "1", "guidance weight of generated paths"),
+        Variable("n_paths", ("shard",), "int", "1", "paths followed"),
+        Variable("n_rows", ("shard",), "int", "1", "states evaluated by the network"),
+        Variable("model", ("shard",), "text", "", "model"),
+        Variable("model_hash", ("shard",), "text", "", "SHA-256 of the weights, if stored"),
+        Variable("device", ("shard",), "text", "", "where it ran, and why"),
+        Variable("partition", ("shard", "question"), "text", "", "question that is decided"),
+        *_marker_rows(("shard", "question")),
+        Variable("entropy_prior", ("shard", "question"), "float", "nat", "entropy at full noise"),
+        Variable("accuracy", ("shard", "question"), "float", "1", "right answers at least noise"),
+        Variable(
+            "half_distance",
+            ("shard", "question"),
+            "float",
+            "",
+            "half the distance of the class means, two sets only",
+        ),
+        Variable("closed", ("shard", "question"), "bool", "1", "rate_closure in [0.85, 1.15]"),
+        Variable("schedule", ("shard", "schedule_rank"), "text", "", "schedule"),
+        Variable("c2", ("shard", "schedule_rank"), "float", "", "speed cost of the schedule"),
+        Variable(
+            "c2_conditional", ("shard", "schedule_rank"), "float", "", "cost of one data point"
+        ),
+        Variable("c2_retimed", ("shard", "schedule_rank"), "float", "", "cost at constant speed"),
+        Variable("w2_lower", ("shard",), "float", "", "lower bound on the cost, from moments"),
+    ],
+)
+
+register(
+    "diffusion/profile",
+    [
+        Variable("sigma", ("noise_level",), "float", "", "noise level"),
+        Variable("partition", ("partition",), "text", "", "question that is decided"),
+        *(Variable(n, ("noise_level", "partition"), "float", "nat", t) for n, t in CURVES.items()),
+        Variable("accuracy", ("noise_level", "partition"), "float", "1", "share of right answers"),
+        Variable(
+            "surprise_var", ("noise_level", "partition"), "float", "nat2", "variance of -ln p"
+        ),
+        Variable(
+            "surprise_var_true",
+            ("noise_level", "partition"),
+            "float",
+            "nat2",
+            "variance of -ln p(true class)",
+        ),
+        Variable("entropy_prior", ("partition",), "float", "nat", "entropy at full noise"),
+        *_marker_rows(("partition",)),
+        Variable("rate_peak", ("partition",), "float", "nat", "largest rate"),
+        Variable("rate_peak_low", ("partition",), "float", "nat", "largest rate, lower end"),
+        Variable("rate_peak_high", ("partition",), "float", "nat", "largest rate, upper end"),
+        *(
+            Variable(
+                f"sigma_var_true{end}", ("partition",), "float", "", "as sigma_var, true class"
+            )
+            for end in ("", "_low", "_high")
+        ),
+        Variable("closed", ("partition",), "bool", "1", "rate_closure in [0.85, 1.15]"),
+        *(
+            Variable(n, ("noise_level",), "float", u, t, required=False)
+            for n, u, t in (
+                ("mmse", "", "mean squared error of the denoiser"),
+                ("bandwidth_loss", "nat", "bandwidth from the denoising loss"),
+                ("bandwidth_loss_se", "nat", "its standard error"),
+                ("bandwidth_div", "nat", "bandwidth from the divergence"),
+                ("bandwidth_div_se", "nat", "its standard error"),
+                ("bandwidth_score", "nat", "bandwidth from the score norm"),
+                ("bandwidth_score_se", "nat", "its standard error"),
+                ("bandwidth_spread", "1", "spread of the three over the first"),
+                ("information", "nat", "information gained from the largest level down"),
+                ("lambda_max", "1", "mean top eigenvalue of the denoiser's Jacobian"),
+                ("branching", "1", "share of states whose top eigenvalue exceeds 1"),
+            )
+        ),
+        Variable("example", ("example", "noise_level", "feature"), "float", "", "denoised states"),
+        Variable("example_label", ("example",), "int", "1", "class of each example"),
+    ],
+)
+
+# --- results of question-context-answer triplets ------------------------------------------------
+
+register(
+    "triplets/faithfulness",
+    [
+        *SHARD,
+        *_estimate("sf_smooth", "1", "mean faithfulness, smoothed"),
+        *_estimate("sep_total", "nat", "mean semantic entropy production"),
+        *_estimate("kept_mass", "1", "mean share of the answer on topics of the question"),
+        *_estimate("ungrounded", "1", "mean share of the answer on topics the context lacks"),
+        *_estimate("support_cos", "1", "mean closeness of answer sentences to the context"),
+        *_estimate("support_lex", "1", "mean share of content words that the context has"),
+        Variable("n_triplets", ("shard",), "int", "1", "answers"),
+        Variable("n_scored", ("shard",), "int", "1", "answers with a question and sentences"),
+        Variable("n_questions", ("shard",), "int", "1", "questions"),
+        Variable("n_departed", ("shard",), "int", "1", "answers off their question, FDR-controlled"),
+        Variable("n_prior_dominated", ("shard",), "int", "1", "questions shorter than topics"),
+        Variable("n_short", ("shard",), "int", "1", "answers of one sentence"),
+        Variable("n_topics", ("shard",), "int", "1", "topics"),
+        Variable("topic_model_id", ("shard",), "text", "", "hash of the topic model"),
+        Variable("encoder", ("shard",), "text", "", "sentence encoder"),
+        Variable("auroc", ("shard", "ranking"), "float", "1", "supported ranked above other"),
+        Variable("auroc_low", ("shard", "ranking"), "float", "1", "same, lower end"),
+        Variable("auroc_high", ("shard", "ranking"), "float", "1", "same, upper end"),
+        Variable("ranking_score", ("shard", "ranking"), "text", "", "score that ranks"),
+        Variable("ranking_pairing", ("shard", "ranking"), "text", "", "pairs that count"),
+        Variable("ranking_pairs", ("shard", "ranking"), "int", "1", "number of pairs"),
+    ],
+)

@@ -22,8 +22,10 @@ OnError = Literal["quarantine", "stop"]
 
 # kind of irrev.schema -> "module:function"; a new kind adds its line here
 KINDS: dict[str, str] = {
+    "samples": "irrev.readers.samples:open_samples",
     "spikes": "irrev.readers.spikes:open_spikes",
     "timeseries": "irrev.readers.timeseries:open_timeseries",
+    "trajectories": "irrev.readers.tracks:open_tracks",
     "transcripts": "irrev.readers.transcripts:open_transcripts",
     "triplets": "irrev.readers.triplets:open_triplets",
 }
@@ -31,6 +33,7 @@ KINDS: dict[str, str] = {
 # kind -> "module:function" that splits a Dataset into conditions; other kinds have one, `all`
 SPLITTERS: dict[str, str] = {
     "spikes": "irrev.readers.selection:split_spikes",
+    "trajectories": "irrev.readers.tracks:split_groups",
     "transcripts": "irrev.readers.transcripts:split_transcripts",
 }
 

@@ -48,9 +48,9 @@ class Record:
         self.state: dict[str, Any] = (meta or {}).get("state", {})
 
     def __setstate__(self, state: object) -> None:
-        """Keep attributes that the pickle sets afterwards."""
+        """Keep attributes that the pickle sets, on objects that were made without a call too."""
         if isinstance(state, dict):
-            self.state = {**self.state, **state}
+            self.state = {**vars(self).get("state", {}), **state}
 
 
 class _ModuleDict(Record):
