@@ -140,7 +140,7 @@ def _check_names(pipeline: Pipeline, path: Path) -> None:
 def _first_line(error: ValidationError) -> str:
     """Turn the first finding into `path: what; how to mend`."""
     details = error.errors()[0]
-    keys = [k for k in details["loc"] if not _is_union_tag(k)]
+    keys = [k for i, k in enumerate(details["loc"]) if not _is_union_tag(details["loc"], i)]
     where = ".".join(map(str, keys))
     if details["type"] == "extra_forbidden":
         return f"{where} is not a key{_nearest(str(keys[-1]), _valid_keys(details, keys))}"
@@ -148,8 +148,9 @@ def _first_line(error: ValidationError) -> str:
     return f"{where}: {message[0].lower()}{message[1:]}."
 
 
-def _is_union_tag(key: int | str) -> bool:
-    return isinstance(key, str) and key.startswith("kind=")
+def _is_union_tag(path: tuple[int | str, ...], i: int) -> bool:
+    """Say whether an element is pydantic's name of a source's kind, not a key of the file."""
+    return i == 2 and path[0] == "sources" and len(path) > 3
 
 
 def _valid_keys(details: ErrorDetails, keys: list[int | str]) -> list[str]:
