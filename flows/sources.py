@@ -143,4 +143,6 @@ class TranscriptsSource(BaseSource):
     classifier: Classifier | None = None
 
 
-Source = Annotated[SpikesSource | TimeseriesSource, Field(discriminator="kind")]
+Source = Annotated[
+    SpikesSource | TimeseriesSource | TranscriptsSource, Field(discriminator="kind")
+]

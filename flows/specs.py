@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.blocks import SpikesBlock, TranscriptsBlock, TimeseriesBlock
-from flows.sources import SpikesSource, TranscriptsSource, TimeseriesSource
+from flows.blocks import SpikesBlock, TimeseriesBlock, TranscriptsBlock
+from flows.sources import SpikesSource, TimeseriesSource, TranscriptsSource
 from irrev.alignment.records import METHOD_VERSION as ETHICAL_ENTROPY_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION

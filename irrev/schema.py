@@ -657,7 +657,7 @@ register(
         Variable("detector", ("shard",), "text", "", "detector that alarms first"),
         Variable("classifier_version", ("shard",), "text", "", "what gave the classes"),
         Variable("share", ("shard", "label"), "float", "1", "share of each class"),
-        Variable("label", ("label",), "text", "", "behavioural class"),
+        Variable("class_name", ("shard", "label"), "text", "", "behavioural class"),
     ],
 )
 

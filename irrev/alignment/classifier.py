@@ -16,8 +16,10 @@ Source: logistic regression; C. Guo et al., ICML 2017 for the temperature and EC
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -28,7 +30,7 @@ from scipy.special import log_softmax, softmax
 
 from irrev.alignment.correction import Identification, identify
 from irrev.alignment.taxonomy import DEFAULT_TAXONOMY, Taxonomy
-from irrev.errors import InputError, MissingExtraError
+from irrev.errors import FormatError, InputError, MissingExtraError
 
 METHOD_VERSION = 1
 N_CALIBRATION_BINS = 15
@@ -152,6 +154,37 @@ class BehaviourClassifier:
                 checked,
             ),
         )
+
+
+def save_classifier(model: BehaviourClassifier, path: str | Path) -> None:
+    """Write a classifier to an NPZ file of arrays and one JSON text; nothing is pickled."""
+    ds = model.to_dataset()
+    arrays = {str(k): ds[k].to_numpy() for k in ds.data_vars}
+    about = json.dumps({"classes": list(model.classes), **ds.attrs})
+    arrays["about"] = np.frombuffer(about.encode(), dtype=np.uint8)
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def load_classifier(path: str | Path) -> BehaviourClassifier:
+    """Read what `save_classifier` wrote.
+
+    Raises
+    ------
+    FormatError
+        If the file is not a classifier, or its content does not match its version.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(bytes(file["about"]).decode())
+            classes = np.array(about.pop("classes"), dtype=object)
+            dims = {"weight": ("label", "feature"), "confusion": ("label", "predicted")}
+            data = {k: (dims.get(k, "label"), file[k]) for k in file.files if k != "about"}
+    except (OSError, ValueError, KeyError) as error:
+        raise FormatError(f"{path}: not a classifier of irrev; make it again.") from error
+    model = BehaviourClassifier.from_dataset(xr.Dataset(data, {"label": classes}, about))
+    if model.version != about["classifier_version"]:
+        raise FormatError(f"{path}: its content does not match its version; make it again.")
+    return model
 
 
 def features(

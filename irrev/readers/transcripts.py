@@ -45,6 +45,7 @@ READER_VERSION = 1
 UNKNOWN = "unknown"
 PARQUET_MAGIC = b"PAR1"
 PARQUET_ROWS = 1000  # read at a time
+NAMES: dict[str, Any] = {"model": "", "variants": None, "stresses": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,11 @@ class Naming:
         return (self.stresses or {}).get(chat.stress, chat.stress or UNKNOWN)
 
 
+def named(options: Mapping[str, Any]) -> Naming:
+    """Make the naming from the reader's options."""
+    return Naming(*(options.get(k) or default for k, default in NAMES.items()))
+
+
 def open_transcripts(
     path: Path,
     *,
@@ -133,7 +139,7 @@ def open_transcripts(
     FormatError
         If the file cannot be read at all, or at the first bad record under `stop`.
     """
-    naming = Naming(model, variants, stresses)
+    naming = named({"model": model, "variants": variants, "stresses": stresses})
     turns: list[Turn] = []
     bad: list[Bad] = []
     for item in read_turns(path, format=format, fields=fields, naming=naming):
