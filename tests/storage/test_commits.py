@@ -13,11 +13,14 @@ from tests.storage.conftest import make_table, start_writer
 GROUP = "results/spikes/maxent"
 
 
-def acknowledged(process):
-    """Wait for a writer; give the lines after its first one."""
+def written_by(url, n_writers, n_commits):
+    """Let processes commit at once; give all versions that they report, and their groups."""
+    names = [f"w{i}" for i in range(n_writers)]
+    process = start_writer(url, ",".join(names), n_commits, "commit")
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    return out.split()[1:]
+    groups = [f"results/{name}/m{k}" for name in names for k in range(n_commits)]
+    return [line for line in out.split() if line != "open"], groups
 
 
 def assert_all_there(repo, versions, groups):
@@ -33,30 +36,27 @@ def assert_all_there(repo, versions, groups):
 
 
 def test_commit__loses_nothing_of_eight_processes_in_a_folder(folder):
-    n_writers, n_commits = 8, 6
-    writers = [start_writer(folder.ref.url, f"w{i}", n_commits) for i in range(n_writers)]
-    versions = [v for w in writers for v in acknowledged(w)]
-    assert len(set(versions)) == n_writers * n_commits == len(folder.log())
-    groups = [f"results/w{i}/m{k}" for i in range(n_writers) for k in range(n_commits)]
+    versions, groups = written_by(folder.ref.url, 8, 10)
+    assert len(set(versions)) == 80 == len(folder.log())
     assert_all_there(folder, versions, groups)
 
 
-def test_commit__loses_nothing_of_four_processes_on_s3_without_a_lock(s3_ref):
-    n_writers, n_commits = 4, 10
+@pytest.mark.parametrize(
+    ("n_writers", "n_commits"), [(2, 5), pytest.param(4, 10, marks=pytest.mark.slow)]
+)
+def test_commit__loses_nothing_of_processes_on_s3_without_a_lock(s3_ref, n_writers, n_commits):
     repo = Repository.open(s3_ref, create=True)
-    writers = [start_writer(s3_ref.url, f"w{i}", n_commits) for i in range(n_writers)]
-    versions = [v for w in writers for v in acknowledged(w)]
+    versions, groups = written_by(s3_ref.url, n_writers, n_commits)
     assert len(set(versions)) == n_writers * n_commits == len(repo.log())
-    groups = [f"results/w{i}/m{k}" for i in range(n_writers) for k in range(n_commits)]
     assert_all_there(repo, versions, groups)
 
 
-def kill_writers(folder, n_kills, *kind):
+def kill_writers(folder, n_kills, kind):
     """Kill -9 writers at random moments; give all that they acknowledged."""
     rng = random.Random(1)
     done = []
     for n in range(n_kills):
-        writer = start_writer(folder.ref.url, f"w{n}", 10_000, *kind)
+        writer = start_writer(folder.ref.url, f"w{n}", 10_000, kind)
         assert writer.stdout.readline() == "open\n"
         done.append(writer.stdout.readline().strip())
         time.sleep(rng.uniform(0.0, 0.3))
@@ -66,10 +66,10 @@ def kill_writers(folder, n_kills, *kind):
     return done
 
 
-@pytest.mark.parametrize("n_kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_commit__survives_kill_9_at_random_moments(folder, n_kills):
     """Nothing is torn, no acknowledged commit is lost, and the next writer is not held up."""
-    versions = kill_writers(folder, n_kills)
+    versions = kill_writers(folder, n_kills, "commit")
     assert versions
     groups = [
         f"results/{writer}/{m}"
