@@ -139,6 +139,47 @@ class TranscriptsBlock(Block):
     correct: bool = Field(default=True, description="correct class shares for classifier errors")
 
 
+class Topics(Model):
+    """Topic model: parameters of `irrev.fit_topics`."""
+
+    method: Literal["kmeans", "udib"] = Field(default="kmeans", description="clustering")
+    n_topics: int | None = Field(
+        default=None, ge=2, description="topics of k-means; none: root of sentences, 3 to 20"
+    )
+    max_sentences: int = Field(default=20_000, ge=10, description="sentences fitted at most")
+
+
+class Faithfulness(Model):
+    """Parameters of `irrev.faithfulness`."""
+
+    method: Literal["faithfulness"] = Field(
+        default="faithfulness", description="name of the method"
+    )
+    encoder: str = Field(
+        default="minilm", description="sentence encoder: minilm, hashing, or a model folder"
+    )
+    topics: Topics = Topics()
+    assignment: Literal["hard", "soft"] = Field(default="hard", description="topics of sentences")
+    alpha: float = Field(default=0.5, gt=0, description="sentences added to each topic")
+    eps: float | None = Field(
+        default=None, gt=0, description="squared length of the topic kernel; none: mean distance"
+    )
+
+
+class Permutations(Null):
+    """The null distribution of faithfulness: sentences dealt again."""
+
+    draws: int = Field(default=999, ge=19, description="reshuffles of each answer's test")
+
+
+class TripletsBlock(Block):
+    """Faithfulness and semantic entropy production of answers."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("triplets",)
+    faithfulness: Faithfulness = Faithfulness()
+    null: Permutations = Permutations()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class Flows(Model):
     """What to measure; a flow that is absent does not run."""
 
@@ -151,6 +192,9 @@ class Flows(Model):
 
     transcripts: TranscriptsBlock | None = Field(
         default=None, description="entropy of behaviour of models over time, and its drift"
+    )
+    triplets: TripletsBlock | None = Field(
+        default=None, description="faithfulness and semantic entropy production of answers"
     )
 
     def chosen(self) -> dict[str, Block]:

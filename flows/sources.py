@@ -143,6 +143,28 @@ class TranscriptsSource(BaseSource):
     classifier: Classifier | None = None
 
 
+class TripletsSource(BaseSource):
+    """Questions, contexts and answers, or 10-K items: JSON lines; see docs/data/triplets.md."""
+
+    kind: Literal["triplets"] = Field(description="kind of the source")
+    fields: dict[str, str] | None = Field(
+        default=None, description="id, question, context, answer, model, label, group -> field"
+    )
+    filing_items: list[str] = Field(
+        default=["item_1A", "item_7"], description="items of 10-K filings that are compared"
+    )
+    store_text: bool = Field(
+        default=False, description="keep the texts in the store, not hashes only"
+    )
+    store_vectors: bool = Field(
+        default=True, description="keep sentence vectors, so that no sentence is embedded twice"
+    )
+    supported: list[str] = Field(
+        default=[], description="labels of supported answers; none: nothing is ranked"
+    )
+
+
 Source = Annotated[
-    SpikesSource | TimeseriesSource | TranscriptsSource, Field(discriminator="kind")
+    SpikesSource | TimeseriesSource | TranscriptsSource | TripletsSource,
+    Field(discriminator="kind"),
 ]

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.blocks import SpikesBlock, TimeseriesBlock, TranscriptsBlock
-from flows.sources import SpikesSource, TimeseriesSource, TranscriptsSource
+from flows.blocks import SpikesBlock, TimeseriesBlock, TranscriptsBlock, TripletsBlock
+from flows.sources import SpikesSource, TimeseriesSource, TranscriptsSource, TripletsSource
 from irrev.alignment.records import METHOD_VERSION as ETHICAL_ENTROPY_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
+from irrev.semantic.records import METHOD_VERSION as FAITHFULNESS_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,44 @@ def _cost_transcripts(size: Mapping[str, float], config: Mapping[str, Any]) -> C
     return Cost(STREAM_S + encoding, size["bytes"], 3 * size["bytes"])
 
 
+def _read_triplets(source: TripletsSource) -> dict[str, Any]:
+    names = ("fields", "store_text", "on_error")
+    options = {name: getattr(source, name) for name in names} | {"items": source.filing_items}
+    return {"kind": source.kind, "options": options, "split": {}}
+
+
+def _measure_triplets(block: TripletsBlock, source: TripletsSource) -> dict[str, Any]:
+    method = block.faithfulness
+    return {
+        "reading": {"fields": source.fields, "items": source.filing_items},
+        "encoder": method.encoder,
+        "topics": method.topics.model_dump(),
+        "scoring": {
+            **method.model_dump(include={"assignment", "alpha", "eps"}),
+            "draws": block.interval.draws,
+            "permutations": block.null.draws,
+        },
+        "interval": block.interval.model_dump(),
+        "fdr": block.fdr,
+        "supported": source.supported,
+        "keep_vectors": source.store_vectors,
+    }
+
+
+ANSWER_S = 0.4  # one answer with its context, s (measured, one core: 0.07 short, 0.4 long texts)
+ENCODER_S, ENCODER_BYTES = 10.0, 1.2e9  # loading MiniLM (measured)
+
+
+def _cost_triplets(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by answers; contexts that repeat are embedded once, which is not known yet."""
+    small = config["encoder"] == "hashing"
+    return Cost(
+        seconds=(0.05 if small else ANSWER_S) * size["triplet"] + (0.0 if small else ENCODER_S),
+        read_bytes=size["bytes"],
+        peak_bytes=3 * size["bytes"] + (0.0 if small else ENCODER_BYTES),
+    )
+
+
 SPECS: dict[str, FlowSpec] = {
     "spikes": FlowSpec(
         name="spikes",
@@ -223,5 +262,25 @@ SPECS: dict[str, FlowSpec] = {
             Column("p", "p", "{:.3g}"),
         ),
         extras="pairs",
+    ),
+    "triplets": FlowSpec(
+        name="triplets",
+        method="faithfulness",
+        version=FAITHFULNESS_VERSION,
+        read_config=_read_triplets,
+        stage_config=_measure_triplets,
+        cost=_cost_triplets,
+        value="sf_smooth",
+        columns=(
+            Column("answers", "n_triplets", "{:,}"),
+            Column("scored", "n_scored", "{:,}"),
+            Column("SF", "sf_smooth", "{:.3f}"),
+            Column("interval", "sf_smooth_low … sf_smooth_high", "{:.3f}"),
+            Column("kept", "kept_mass", "{:.2f}"),
+            Column("EP", "sep_total", "{:.3f} nat"),
+            Column("lexical support", "support_lex", "{:.2f}"),
+            Column("off question", "n_departed", "{:,}"),
+        ),
+        extras="answers",
     ),
 }

@@ -180,6 +180,7 @@ register(
         Variable("group", ("item",), "text", "", "group that holds the data"),
         Variable("selections", ("item",), "text", "", "conditions and their parts, JSON"),
         Variable("size", ("item",), "text", "", "what costs depend on, JSON"),
+        Variable("checks", ("item",), "text", "", "what the data checks found, JSON"),
         Variable("error", ("item",), "text", "", "why it is in quarantine, empty if it is not"),
     ],
 )
@@ -839,7 +840,9 @@ register(
         Variable("n_triplets", ("shard",), "int", "1", "answers"),
         Variable("n_scored", ("shard",), "int", "1", "answers with a question and sentences"),
         Variable("n_questions", ("shard",), "int", "1", "questions"),
-        Variable("n_departed", ("shard",), "int", "1", "answers off their question, FDR-controlled"),
+        Variable(
+            "n_departed", ("shard",), "int", "1", "answers off the question at the FDR"
+        ),
         Variable("n_prior_dominated", ("shard",), "int", "1", "questions shorter than topics"),
         Variable("n_short", ("shard",), "int", "1", "answers of one sentence"),
         Variable("n_topics", ("shard",), "int", "1", "topics"),

@@ -200,7 +200,7 @@ def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
     name
         `minilm`, `hashing` or a folder.
     device
-        Torch device; the hashing encoder ignores it.
+        Torch device, or `auto`: a GPU if there is one. The hashing encoder ignores it.
 
     Raises
     ------
@@ -211,6 +211,8 @@ def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
     """
     if name == "hashing":
         return HashingEncoder()
+    if device == "auto":
+        device = _best_device()
     return minilm(device=device) if name == "minilm" else TransformerEncoder(name, device=device)
 
 
@@ -226,6 +228,12 @@ class Embeddings:
     def lookup(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts in the order asked, shape (text, dimension)."""
         return self.vectors[np.searchsorted(self.text_hash, _hashes(texts))]
+
+    def only(self, texts: Iterable[str]) -> "Embeddings":
+        """Return the part that belongs to these texts."""
+        hashes = np.unique(_hashes(texts))
+        rows = np.searchsorted(self.text_hash, hashes)
+        return Embeddings(hashes, self.vectors[rows], self.encoder, self.encoder_sha256)
 
     def to_dataset(self) -> xr.Dataset:
         """Return the kind `semantic/embeddings`."""
@@ -289,6 +297,14 @@ def embed(
         vectors = np.concatenate([known.vectors, vectors])
     order = np.argsort(hashes)
     return Embeddings(hashes[order], vectors[order], encoder.name, encoder.sha256)
+
+
+def _best_device() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "cpu"  # opening the encoder says what to install
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _hashes(texts: Iterable[str]) -> NDArray[np.object_]:

@@ -239,6 +239,15 @@ def faithfulness(
     return schema.validate(ds, "semantic/faithfulness")
 
 
+def sentences_of(
+    question: Sequence[str], context: Sequence[str], answer: Sequence[str]
+) -> list[str]:
+    """Return all sentences of triplets: what a topic model of their corpus is fitted on."""
+    return [
+        s for column in (question, context, answer) for t in column for s in split_sentences(t)
+    ]
+
+
 def _score(
     counts: list[Array],
     sentences: list[list[Array]],
