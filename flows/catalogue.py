@@ -33,6 +33,7 @@ class Entry:
     group: str
     selections: str  # JSON
     size: str  # JSON
+    checks: str  # JSON: name, count, action, detail of each check that found something
     error: str = ""
 
     def as_input(self, at: str) -> Input:

@@ -1,6 +1,8 @@
 """The report of a store's version: collects what the page needs and writes the file."""
 
+import json
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -
     """Write the report of a version; by default the newest. The file appears whole or not."""
     tables = {SPECS[flow].kind: ds for flow, ds in show.results(repo, at=at).items()}
     extras = {
-        SPECS[flow].kind: _extras(repo, ds, SPECS[flow], at)
+        SPECS[flow].kind: Extras(repo, ds, SPECS[flow], at)
         for flow, ds in show.results(repo, at=at).items()
     }
     path = pipeline.folder / pipeline.report.path
@@ -32,27 +34,37 @@ def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -
     return path
 
 
-def _extras(
-    repo: Repository, ds: xr.Dataset, spec: FlowSpec, at: str | None
-) -> dict[str, xr.Dataset]:
-    """Read what belongs to single shards, e.g. coupling maps."""
-    if not spec.extras:
-        return {}
-    found = {}
-    for shard, source, condition in zip(
-        ds["shard"].values, ds["source"].values, ds["condition"].values, strict=True
-    ):
-        group = f"results/{spec.name}/{spec.extras}/{source}/{node_name(str(condition))}"
-        if repo.has(group, at=at):
-            found[str(shard)] = repo.read(group, at=at).load()
-    return found
+class Extras(Mapping[str, xr.Dataset]):
+    """What belongs to single shards, e.g. coupling maps; read when the page asks for it."""
+
+    def __init__(self, repo: Repository, ds: xr.Dataset, spec: FlowSpec, at: str | None) -> None:
+        self._repo, self._at = repo, at
+        columns = zip(*(ds[n].to_numpy() for n in ("shard", "source", "condition")), strict=True)
+        root = f"results/{spec.name}/{spec.extras}"
+        self._groups = {
+            str(shard): f"{root}/{source}/{node_name(str(condition))}"
+            for shard, source, condition in columns
+            if spec.extras
+        }
+
+    def __getitem__(self, shard: str) -> xr.Dataset:
+        group = self._groups[shard]
+        if not self._repo.has(group, at=self._at):
+            raise KeyError(shard)
+        return self._repo.read(group, at=self._at).load()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._groups)
+
+    def __len__(self) -> int:
+        return len(self._groups)
 
 
 def _page(
     pipeline: Pipeline,
     repo: Repository,
     tables: dict[str, xr.Dataset],
-    extras: dict[str, dict[str, xr.Dataset]],
+    extras: dict[str, Extras],
     at: str | None,
 ) -> Page:
     versions = {v.id: v for v in repo.log()}
@@ -65,7 +77,7 @@ def _page(
         project=pipeline.project,
         measured=_measured(tables, len(entries)),
         sections=make_sections(tables, extras),
-        quality=_quality(repo, entries, at),
+        quality=_quality(entries),
         quarantine=TableBlock(
             "Quarantine", ["item", "reason"], [[r["item"], r["reason"]] for r in bad]
         )
@@ -96,18 +108,9 @@ def _measured(tables: dict[str, xr.Dataset], n_items: int) -> str:
     return f"Irreversibility and entropy production: {results} from {inputs}."
 
 
-def _quality(repo: Repository, entries: list[catalogue.Entry], at: str | None) -> list[TableBlock]:
+def _quality(entries: list[catalogue.Entry]) -> list[TableBlock]:
     """List what the checks found in every input."""
-    rows = []
-    for entry in entries:
-        if entry.error or not repo.has(entry.group, at=at):
-            continue
-        ds = repo.read(entry.group, at=at)
-        if "check" not in ds or not ds.sizes.get("check"):
-            continue
-        names = ("check", "check_count", "check_action", "check_detail")
-        for values in zip(*(ds[n].to_numpy() for n in names), strict=True):
-            rows.append([entry.item, *map(str, values)])
+    rows = [[e.item, *check] for e in entries for check in json.loads(e.checks)]
     if not rows:
         return []
     return [TableBlock("Checks", ["item", "check", "count", "action", "what was found"], rows)]

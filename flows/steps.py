@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -35,6 +37,9 @@ from tasks.ingest import Reading, read_source
 from tasks.publish import Finding, Publication, publish
 
 FLUSH_S = 2.0  # finished results are at most this long in memory only
+BATCH_ITEMS = 32  # a task carries seconds of work; reading a small file takes 0.05 s
+BATCH_BYTES = 2**26  # held in memory by one worker
+ERROR_LENGTH = 500
 Submit = Callable[["Run", Shard], PrefectFuture[Any]]
 
 
@@ -97,32 +102,59 @@ class Ingested:
 
     entries: list[Entry]
     new: dict[str, str]  # group -> pending key
+    failed: dict[str, str]  # item -> why its reading failed; it is tried again in the next run
 
 
 def ingest(run: Run) -> Ingested:
-    """Read every item that is not on record; one task an item."""
+    """Read every item that is not on record; one task a batch of items."""
     at = run.repo.resolve()
-    known, unread = split_known(
+    entries, unread = split_known(
         run.pipeline, run.spec, catalogue.load(run.repo, run.spec.name, at=at)
     )
     stamps = {item.name: catalogue.stamp(item.path) for item in unread}  # before reading
-    futures = {_submit_reading(run, item): item for item in unread}
-    entries, new = list(known), {}
-    for n, future in enumerate(as_completed(list(futures)), start=1):
-        item = futures[future]
-        reading: Reading = future.result()
-        entry = _entry(run, item, stamps[item.name], reading)
-        entries.append(entry)
-        if reading.key:
-            new[entry.group] = reading.key
-        progress.report("read", n, len(futures))
-    return Ingested(sorted(entries, key=lambda e: e.item), new)
+    items = {item.name: item for item in unread}
+    futures = {_submit_reading(run, batch): batch for batch in _batches(run, unread)}
+    new, failed = {}, {}
+    for future in as_completed(list(futures)):
+        outcome = future.result(raise_on_failure=False)
+        if isinstance(outcome, IrrevError):
+            raise outcome  # on_error: stop, or a store that cannot be written
+        if isinstance(outcome, BaseException):
+            failed |= {item.name: _brief(outcome) for item in futures[future]}
+            continue
+        for reading in outcome:
+            entry = _entry(run, items[reading.item], stamps[reading.item], reading)
+            entries.append(entry)
+            if reading.key:
+                new[entry.group] = reading.key
+        progress.report("read", len(new) + sum(bool(e.error) for e in entries), len(unread))
+    return Ingested(sorted(entries, key=lambda e: e.item), new, failed)
 
 
-def _submit_reading(run: Run, item: Item) -> PrefectFuture[Reading]:
-    source = run.pipeline.sources[item.source]
+def _batches(run: Run, unread: list[Item]) -> Iterator[list[Item]]:
+    """Cut items into batches of one source: few enough for all workers, small enough to hold."""
+    most = max(1, min(BATCH_ITEMS, len(unread) // (4 * run.pipeline.compute.workers)))
+    for _, group in groupby(unread, key=lambda item: item.source):
+        batch: list[Item] = []
+        for item in group:
+            size = sum(_bytes(i.path) for i in (*batch, item))
+            if batch and (len(batch) == most or size > BATCH_BYTES):
+                yield batch
+                batch = []
+            batch.append(item)
+        yield batch
+
+
+def _bytes(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else BATCH_BYTES  # a folder is its own batch
+
+
+def _submit_reading(run: Run, batch: list[Item]) -> PrefectFuture[list[Reading]]:
+    source = run.pipeline.sources[batch[0].source]
+    name = batch[0].name if len(batch) == 1 else f"{batch[0].name} and {len(batch) - 1} more"
+    places = [(item.name, str(item.path)) for item in batch]
     return read_source.submit(
-        run.repo.ref, item.name, str(item.path), run.spec.read_config(source), source.on_error
+        name, run.repo.ref, places, run.spec.read_config(source), source.on_error
     )
 
 
@@ -138,6 +170,7 @@ def _entry(run: Run, item: Item, stamp: str, reading: Reading) -> Entry:
         group=f"inputs/{source.kind}/{item.name}",
         selections=json.dumps(reading.selections),
         size=json.dumps(reading.size),
+        checks=json.dumps(reading.checks),
         error=reading.error,
     )
 
@@ -201,9 +234,12 @@ def _finding(planned: Planned) -> Finding:
 def _failure(planned: Planned, error: BaseException) -> Finding:
     """Keep the reason; an error of the input is final until something changes."""
     status = "quarantined" if isinstance(error, IrrevError) else "failed"
-    text = " ".join(str(error).split())[:500]
-    message = text if status == "quarantined" else f"{type(error).__name__}: {text}"
-    return Finding(planned.shard.row(), status=status, error=message, reason=planned.reason)
+    return Finding(planned.shard.row(), status=status, error=_brief(error), reason=planned.reason)
+
+
+def _brief(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:ERROR_LENGTH]
+    return text if isinstance(error, IrrevError) else f"{type(error).__name__}: {text}"
 
 
 # --- publication -----------------------------------------------------------------------------
@@ -216,12 +252,15 @@ def publish_findings(
     findings = list(findings)
     bad = {
         **dict(plan.quarantined),
+        **ingested.failed,
         **{f.identity["shard"]: f.error for f in findings if f.error},
     }
     up_to_date = sum(1 for p in plan.shards if not p.reason)
-    changed = bool(findings or plan.gone or ingested.new) or _new_quarantine(run, ingested)
+    changed = bool(findings or plan.gone or ingested.new or ingested.failed) or _new_quarantine(
+        run, ingested
+    )
     version = run.repo.resolve()
-    failed = sum(f.status == "failed" for f in findings)
+    failed = sum(f.status == "failed" for f in findings) + len(ingested.failed)
     done = sum(f.status == "done" for f in findings)
     if changed:
         publication = Publication(

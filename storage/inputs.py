@@ -1,5 +1,7 @@
 """Where a worker finds an input: in the scratch while it is new, else in the branch."""
 
+from functools import lru_cache
+
 import xarray as xr
 
 from storage.pending import Pending
@@ -25,7 +27,14 @@ def load_input(ref: StoreRef, place: str, at: str) -> xr.Dataset:
     at
         Snapshot of the branch, or of the scratch.
     """
-    repo = Repository.open(ref)
+    repo, scratch = _opened(ref)
     if place.startswith(SCRATCH):
-        return Pending(repo).get(place.removeprefix(SCRATCH), at=at)["data"].load()
+        return scratch.get(place.removeprefix(SCRATCH), at=at)["data"].load()
     return repo.read(place, at=at).load()
+
+
+@lru_cache(maxsize=4)
+def _opened(ref: StoreRef) -> tuple[Repository, Pending]:
+    """Keep the store open in a worker: opening and listing it cost more than a read."""
+    repo = Repository.open(ref)
+    return repo, Pending(repo)

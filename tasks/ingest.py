@@ -1,9 +1,11 @@
-"""Read one item of a source, check it, and put it into the store."""
+"""Read items of a source, check them, and put them into the store's scratch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import xarray as xr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -24,41 +26,53 @@ class Reading:
     sha256: str
     selections: dict[str, Any]  # condition -> its part of the data
     size: dict[str, float]
+    checks: list[list[str]]  # name, count, action, detail of each check that found something
     error: str = ""
 
 
-def read_item(
-    ref: StoreRef, item: str, path: str, read_config: dict[str, Any], on_error: str
-) -> Reading:
-    """Read one item and leave the data in the store's scratch under its content key.
+def read_items(
+    ref: StoreRef, items: Sequence[tuple[str, str]], read_config: dict[str, Any], on_error: str
+) -> list[Reading]:
+    """Read a batch of items and leave their data in the store's scratch, in one commit.
 
-    A file that is not what its reader expects is returned with its reason if `on_error` is
-    `quarantine`, else the FormatError is raised.
+    Parameters
+    ----------
+    ref
+        The store.
+    items
+        Name and path of each; the batch is held in memory.
+    read_config
+        Kind, reader's options, and how to split into conditions.
+    on_error
+        With `quarantine`, a file that is not what its reader expects is returned with its reason;
+        with `stop`, the error is raised.
     """
-    try:
-        sha256 = readers.content_hash(Path(path))
-        ds = readers.open_source(path, kind=read_config["kind"], **read_config["options"])
-        selections = readers.split(ds, read_config["kind"], **read_config["split"])
-        _check_unchanged(path, sha256)
-    except (FormatError, InputError) as error:
-        if on_error == "stop":
-            raise
-        return Reading(item, "", _hash_or_empty(path), {}, {}, str(error))
-    key = content_key({"sha256": sha256, "read": read_config})
-    Pending(Repository.open(ref)).put({key: {"data": ds}})
-    return Reading(item, key, sha256, selections, readers.size(ds))
+    readings, data = [], {}
+    for item, path in items:
+        try:
+            reading, ds = _read(item, path, read_config)
+            data[reading.key] = {"data": ds}
+        except (FormatError, InputError) as error:
+            if on_error == "stop":
+                raise
+            reading = Reading(item, "", _hash_or_empty(path), {}, {}, [], str(error))
+        readings.append(reading)
+    Pending(Repository.open(ref)).put(data)
+    return readings
 
 
-def _check_unchanged(path: str, sha256: str) -> None:
-    if readers.content_hash(Path(path)) != sha256:
+def _read(item: str, path: str, read_config: dict[str, Any]) -> tuple[Reading, xr.Dataset]:
+    before = readers.content_hash(path)
+    ds = readers.open_source(path, kind=read_config["kind"], **read_config["options"])
+    if ds.attrs["sha256"] != before:
         raise FormatError(f"{path}: changed while it was read; run again when it is complete.")
+    selections = readers.split(ds, read_config["kind"], **read_config["split"])
+    key = content_key({"sha256": before, "read": read_config})
+    return Reading(item, key, before, selections, readers.size(ds), readers.checks(ds)), ds
 
 
 def _hash_or_empty(path: str) -> str:
-    try:
-        return readers.content_hash(Path(path))
-    except (FormatError, InputError, OSError):
-        return ""
+    return readers.content_hash(path) if Path(path).exists() else ""
 
 
 @task(
@@ -67,10 +81,14 @@ def _hash_or_empty(path: str) -> str:
     retry_condition_fn=worth_retrying,
     cache_policy=NO_CACHE,
     persist_result=False,
-    task_run_name="read {item}",
+    task_run_name="read {name}",
 )
 def read_source(
-    ref: StoreRef, item: str, path: str, read_config: dict[str, Any], on_error: str
-) -> Reading:
-    """Read one item where work runs."""
-    return on_worker(read_item, (ref, item, path, read_config, on_error))
+    name: str,
+    ref: StoreRef,
+    items: Sequence[tuple[str, str]],
+    read_config: dict[str, Any],
+    on_error: str,
+) -> list[Reading]:
+    """Read a batch of items where work runs."""
+    return on_worker(read_items, (ref, items, read_config, on_error))

@@ -9,6 +9,7 @@ import xarray as xr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from irrev.errors import StoreError
 from irrev.schema import blank, validate
 from irrev.verdicts import decide
 from storage.layout import node_name
@@ -55,31 +56,33 @@ def publish_run(ref: StoreRef, run: Publication) -> str:
     """
     repo = Repository.open(ref, create=True)
     pending = Pending(repo)
-    done = [f for f in run.findings if f.key]
-    extras, rows, seconds = {}, [], []
-    for finding in done:
-        result = pending.get(finding.key)
-        rows.append(_identify(result.pop("row").load(), finding))
-        seconds.append(float(rows[-1]["seconds"].to_numpy()[0]))
-        name = f"{finding.identity['source']}/{node_name(finding.identity['condition'])}"
+    done = {f.key: f for f in run.findings if f.key}
+    extras, rows, seconds = {}, [], {}
+    for key, result in pending.load(done):
+        identity = done[key].identity
+        rows.append(_identify(result.pop("row").load(), done[key]))
+        seconds[identity["shard"]] = float(rows[-1]["seconds"].to_numpy()[0])
+        name = f"{identity['source']}/{node_name(identity['condition'])}"
         extras |= {f"results/{run.flow}/{part}/{name}": ds for part, ds in result.items()}
+    if len(rows) < len(done):
+        raise StoreError("the store's scratch lost finished work; run again to compute it.")
     rows += [_identify(blank(run.kind, "shard"), f) for f in run.findings if not f.key]
-    data = {group: pending.get(key)["data"] for group, key in run.inputs.items()}
+    groups = {key: group for group, key in run.inputs.items()}
 
     def writes(base: str) -> dict[str, xr.Dataset]:
         old = repo.read(run.group, at=base) if repo.has(run.group, at=base) else None
         table = merge_rows(old, rows, set(run.keep))
         return {
-            **data,
+            **{groups[key]: kept["data"] for key, kept in pending.load(groups)},
             **extras,
             **({run.group: _decided(table, run)} if table is not None else {}),
             f"inputs/catalogue/{run.flow}": validate(run.catalogue, "catalogue"),
             f"quarantine/{run.flow}": _quarantine(run),
-            f"runs/{run.run_id}": _timings(run, done, seconds),
+            f"runs/{run.run_id}": _timings(run, seconds),
         }
 
     version = repo.commit(writes, message=run.message, metadata=run.metadata)
-    pending.drop([f.key for f in done] + list(run.inputs.values()))
+    pending.drop([*done, *groups])
     return version
 
 
@@ -116,10 +119,11 @@ def _quarantine(run: Publication) -> xr.Dataset:
     return validate(table, "quarantine")
 
 
-def _timings(run: Publication, done: Sequence[Finding], seconds: Sequence[float]) -> xr.Dataset:
+def _timings(run: Publication, seconds: Mapping[str, float]) -> xr.Dataset:
+    reasons = {f.identity["shard"]: f.reason for f in run.findings}
     columns = {
-        "shard": ("shard", _texts([f.identity["shard"] for f in done])),
-        "seconds": ("shard", np.array(seconds, dtype=np.float64)),
-        "reason": ("shard", _texts([f.reason for f in done])),
+        "shard": ("shard", _texts(list(seconds))),
+        "seconds": ("shard", np.array(list(seconds.values()), dtype=np.float64)),
+        "reason": ("shard", _texts([reasons[name] for name in seconds])),
     }
-    return validate(xr.Dataset(columns, attrs={"metadata": str(run.metadata)}), "run")
+    return validate(xr.Dataset(columns), "run")

@@ -117,6 +117,15 @@ def size(ds: xr.Dataset) -> dict[str, float]:
     return sizes
 
 
+def checks(ds: xr.Dataset) -> list[list[str]]:
+    """Return name, count, action and detail of each check that found something, as text."""
+    if "check" not in ds:
+        return []
+    names = ("check", "check_count", "check_action", "check_detail")
+    columns = (ds[name].to_numpy().tolist() for name in names)
+    return [[str(value) for value in row] for row in zip(*columns, strict=True)]
+
+
 def content_hash(path: str | Path) -> str:
     """Return the SHA-256 of a file, or of a folder's sorted relative names and contents.
 

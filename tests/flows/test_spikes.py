@@ -76,7 +76,7 @@ def test_spikes__a_second_run_computes_nothing_and_makes_no_commit(project, monk
         raise AssertionError("computed again")
 
     monkeypatch.setattr("tasks.entropy_production.measure_maxent", forbidden)
-    monkeypatch.setattr("tasks.ingest.read_item", forbidden)
+    monkeypatch.setattr("tasks.ingest.read_items", forbidden)
     again = run(config)
     assert (again.done, again.up_to_date, again.changed) == (0, 2, False)
     assert again.version == first.version

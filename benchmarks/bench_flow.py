@@ -1,0 +1,63 @@
+"""Cost of orchestration: shards whose work is nothing, and a rerun with nothing to do.
+
+Targets: 200 trivial shards at most 20 ms each on top of the work; a rerun of 1,000 shards with
+nothing to do at most 5 s beyond start-up. Run: make bench, or pytest benchmarks/bench_flow.py -s.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from irrev import schema
+
+
+@pytest.fixture(scope="module")
+def api():
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+def make_project(folder: Path, n_items: int) -> Path:
+    (folder / "data").mkdir()
+    times, units = np.arange(0.05, 10, 0.05), np.tile([0, 1], 200)[:199]
+    for k in range(n_items):
+        np.savez(folder / "data" / f"r{k:05d}.npz", times=times[:199] + 1e-6 * k, units=units)
+    config = {
+        "version": 1,
+        "project": "bench",
+        "compute": {"profile": "threads", "workers": 2},
+        "sources": {"s": {"kind": "spikes", "uri": "data/*.npz"}},
+        "flows": {"spikes": {"sources": ["s"], "bin": "10 ms"}},
+    }
+    file = folder / "pipeline.yaml"
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+def nothing(ref, at, group, config, seed):
+    return {"row": schema.blank("spikes/maxent", "shard").assign(seconds=("shard", [0.0]))}
+
+
+@pytest.mark.parametrize("n_shards", [200, 1000])
+def test_orchestration(api, benchmark, tmp_path, monkeypatch, n_shards):
+    from flows.spikes import spikes
+
+    monkeypatch.setattr("tasks.entropy_production.measure_maxent", nothing)
+    config = make_project(tmp_path, n_shards)
+    start = time.perf_counter()
+    assert spikes(str(config)).done == n_shards
+    first = time.perf_counter() - start
+
+    def again() -> None:
+        assert not spikes(str(config)).changed
+
+    start = time.perf_counter()
+    benchmark.pedantic(again, rounds=1, iterations=1)
+    rerun = time.perf_counter() - start
+    print(f"\n{n_shards} trivial shards: {first:.1f} s, {1e3 * first / n_shards:.1f} ms a shard")
+    print(f"{n_shards} shards, nothing to do: {rerun:.2f} s")
