@@ -68,7 +68,7 @@ def _read(item: str, path: str, read_config: dict[str, Any]) -> tuple[Reading, x
         raise FormatError(f"{path}: changed while it was read; run again when it is complete.")
     selections = readers.split(ds, read_config["kind"], **read_config["split"])
     key = content_key({"sha256": before, "read": read_config})
-    return Reading(item, key, before, selections, readers.size(ds), readers.checks(ds)), ds
+    return Reading(item, key, before, selections, readers.size(ds), readers.findings(ds)), ds
 
 
 def _hash_or_empty(path: str) -> str:

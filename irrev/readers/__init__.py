@@ -117,7 +117,7 @@ def size(ds: xr.Dataset) -> dict[str, float]:
     return sizes
 
 
-def checks(ds: xr.Dataset) -> list[list[str]]:
+def findings(ds: xr.Dataset) -> list[list[str]]:
     """Return name, count, action and detail of each check that found something, as text."""
     if "check" not in ds:
         return []
