@@ -8,13 +8,14 @@ python benchmarks/bench_langevin.py stream FOLDER   # 10^5 x 10^4 steps to a zar
 import resource
 import sys
 import time
+from functools import partial
 
 import numba
 import numpy as np
 import pytest
 import torch
 
-from irrev.simulate.chains import Chain, simulate, stream
+from irrev.simulate.chains import simulate, stream
 from irrev.simulate.driven import BreathingTrap, double_well, heavy_trap, trap
 from irrev.simulate.langevin import baoab, euler_maruyama, kicks
 from irrev.simulate.langevin_torch import TORCH_BLOCK, simulate_torch
@@ -77,34 +78,31 @@ def cost(call, n: int, repeats: int = 5) -> float:
     return min(times) / n * 1e9
 
 
-def ratio(chain: Chain, floor: float) -> tuple[float, float]:
-    """Nanoseconds per normal, and the ratio to the floor."""
-    n = BLOCK * N_STEPS * chain.n_noise
-    run = {"n_trajectories": BLOCK, "n_steps": N_STEPS, "seed": 0}
-    each = cost(lambda: simulate(chain, **run), n, 3)
-    return each, each / floor
-
-
 def table() -> None:
+    """Print nanoseconds per normal; each floor is measured beside its row."""
     n = BLOCK * N_STEPS
     z = np.empty(BLOCK)
-    floor = cost(lambda: normals(block_rng(0, 0), z, N_STEPS), n)
     plain = cost(lambda: numpy_normals(block_rng(0, 0), z, N_STEPS), n)
-    print(f"{'normals alone, compiled':32} {floor:6.2f} ns   1.00")
-    print(f"{'normals alone, numpy':32} {plain:6.2f} ns   {plain / floor:.2f}")
+    print(f"{'normals alone, numpy':24} {plain:6.2f} ns")
+    print(f"{'':24} {'normals':>9} {'last state':>16} {'every state':>16}")
     for name, chain in CHAINS.items():
-        each, relative = ratio(chain, floor)
-        print(f"{name + ', every state kept':32} {each:6.2f} ns   {relative:.2f}")
+        floor = cost(lambda: normals(block_rng(0, 0), z, N_STEPS), n)
+        row = f"{name:24} {floor:6.2f} ns"
+        for every in (N_STEPS, 1):
+            run = {"n_trajectories": BLOCK, "n_steps": N_STEPS, "seed": 0, "every": every}
+            each = cost(partial(simulate, chain, **run), n * chain.n_noise)
+            row += f" {each:6.2f} ns {each / floor:5.2f}x"
+        print(row)
     torch.set_num_threads(1)
     for dtype in (torch.float32, torch.float64):
         noise = torch.empty((16, TORCH_BLOCK), dtype=dtype)
-        n = TORCH_BLOCK * 160
-        alone = cost(lambda: [noise.normal_() for _ in range(10)], n)
-        print(f"{'normals alone, torch ' + str(dtype)[6:]:32} {alone:6.2f} ns   1.00")
         for name in ("trap, Euler", "double well, Euler"):
+            floor = cost(noise.normal_, noise.numel(), 20)
             run = {"n_trajectories": TORCH_BLOCK, "n_steps": 160, "every": 160, "seed": 0}
-            each = cost(lambda: simulate_torch(CHAINS[name], dtype=dtype, **run), n)  # noqa: B023
-            print(f"{name + ', torch':32} {each:6.2f} ns   {each / alone:.2f}")
+            call = partial(simulate_torch, CHAINS[name], dtype=dtype, **run)
+            each = cost(call, TORCH_BLOCK * 160)
+            kind = f"{name}, {str(dtype)[6:]}"
+            print(f"{kind:24} {floor:6.2f} ns {each:6.2f} ns {each / floor:5.2f}x")
 
 
 def to_store(folder: str, n_trajectories: int = 100_000, n_steps: int = 10_000) -> None:
@@ -120,11 +118,9 @@ def to_store(folder: str, n_trajectories: int = 100_000, n_steps: int = 10_000) 
         compressors=None,
     )
     before, start = peak(), time.perf_counter()
-    held, first = None, 0
     for piece in stream(chain, n_trajectories=n_trajectories, n_steps=n_steps, seed=0):
         rows = slice(piece.block.start, piece.block.stop)
         store[rows, piece.time : piece.time + piece.x.shape[1]] = piece.x
-    del held, first
     print(f"{n_trajectories:,} x {n_steps:,} steps: {time.perf_counter() - start:.0f} s")
     print(f"peak memory {before:.0f} MiB before, {peak():.0f} MiB after")
 

@@ -19,6 +19,12 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.alignment.second_law import goal_entropy as goal_entropy
     from irrev.binning import SpikeBins as SpikeBins
     from irrev.binning import bin_spikes as bin_spikes
+    from irrev.ep.current_bounds import current_bounds as current_bounds
+    from irrev.ep.learn import learn_ep as learn_ep
+    from irrev.ep.path_ep import learn_force as learn_force
+    from irrev.ep.path_ep import learn_temporal_score as learn_temporal_score
+    from irrev.ep.path_ep import path_ep as path_ep
+    from irrev.ep.underdamped import underdamped_ep as underdamped_ep
     from irrev.ep.witness import witness as witness
     from irrev.ep.witness_null import required_samples as required_samples
     from irrev.ep.witness_null import witness_power as witness_power
@@ -44,6 +50,7 @@ _HOMES = {
     "bin_spikes": "irrev.binning",
     "conditions": "irrev.readers.selection",
     "correct_counts": "irrev.alignment.correction",
+    "current_bounds": "irrev.ep.current_bounds",
     "drift_test": "irrev.alignment.drift",
     "entropy_reduction": "irrev.alignment.ethical_entropy",
     "ethical_entropy": "irrev.alignment.ethical_entropy",
@@ -58,11 +65,16 @@ _HOMES = {
     "gamma_ml": "irrev.alignment.gamma",
     "goal_entropy": "irrev.alignment.second_law",
     "lambda_max": "irrev.alignment.fisher",
+    "learn_ep": "irrev.ep.learn",
+    "learn_force": "irrev.ep.path_ep",
+    "learn_temporal_score": "irrev.ep.path_ep",
     "open_encoder": "irrev.semantic.embeddings",
     "open_source": "irrev.readers",
+    "path_ep": "irrev.ep.path_ep",
     "required_samples": "irrev.ep.witness_null",
     "scalar_test": "irrev.ep.witness_parametric",
     "select_units": "irrev.readers.selection",
+    "underdamped_ep": "irrev.ep.underdamped",
     "watch_stream": "irrev.alignment.monitor",
     "welch_witness": "irrev.ep.witness_welch",
     "witness": "irrev.ep.witness",

@@ -152,7 +152,8 @@ def simulate(
         block_size=block_size,
         only=chosen,
     )
-    return np.concatenate([piece.x for piece in pieces])
+    parts = [piece.x for piece in pieces]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 @dataclass(slots=True)

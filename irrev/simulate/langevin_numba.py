@@ -12,6 +12,8 @@ import numpy as np
 from irrev.simulate.chains import Array
 from irrev.simulate.langevin import Force
 
+TILE = 8  # states of one component that fill a cache line
+
 
 def compile_force(force: Force) -> Any:
     """Compile a force for use inside the loops."""
@@ -26,10 +28,17 @@ def _draw(rng: np.random.Generator, z: Array) -> None:
 
 
 @numba.njit
-def _record(x: Array, out: Array, t: int) -> None:
-    for j in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            out[i, t, j] = x[j, i]
+def _record(x: Array, tile: Array, out: Array, t: int, last: bool) -> None:
+    """Keep state number t; write whole tiles, so that each cache line of `out` is met once."""
+    slot = t % TILE
+    tile[slot] = x
+    if slot < TILE - 1 and not last:
+        return
+    first = t - slot
+    for i in range(x.shape[1]):
+        for s in range(slot + 1):
+            for j in range(x.shape[0]):
+                out[i, first + s, j] = tile[s, j, i]
 
 
 @numba.njit
@@ -46,6 +55,7 @@ def _euler(
     every: int,
 ) -> None:
     z, f = np.empty(x.shape), np.empty(x.shape)
+    tile = np.empty((TILE, x.shape[0], x.shape[1]))
     for t in range(n_steps):
         _draw(rng, z)
         force(x, controls[min(step + t, controls.shape[0] - 1)], f)
@@ -53,7 +63,8 @@ def _euler(
             for i in range(x.shape[1]):
                 x[j, i] = f[j, i] * dt + k[0, j] * z[j, i] + x[j, i]
         if (t + 1) % every == 0:
-            _record(x, out, (t + 1) // every - 1)
+            r = (t + 1) // every - 1
+            _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
 @numba.njit
@@ -71,6 +82,7 @@ def _kicks(
 ) -> None:
     d = x.shape[0] // 2
     z, f = np.empty((d, x.shape[1])), np.empty((d, x.shape[1]))
+    tile = np.empty((TILE, x.shape[0], x.shape[1]))
     for t in range(n_steps):
         _draw(rng, z)
         force(x[:d], controls[min(step + t, controls.shape[0] - 1)], f)
@@ -80,7 +92,8 @@ def _kicks(
                 x[d + j, i] = v
                 x[j, i] = x[j, i] + v * dt
         if (t + 1) % every == 0:
-            _record(x, out, (t + 1) // every - 1)
+            r = (t + 1) // every - 1
+            _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
 @numba.njit
@@ -99,6 +112,7 @@ def _baoab(
     d = x.shape[0] // 2
     half = 0.5 * dt
     z, f = np.empty((d, x.shape[1])), np.empty((d, x.shape[1]))
+    tile = np.empty((TILE, x.shape[0], x.shape[1]))
     for t in range(n_steps):
         c = controls[min(step + t, controls.shape[0] - 1)]
         _draw(rng, z)
@@ -115,7 +129,8 @@ def _baoab(
             for i in range(x.shape[1]):
                 x[d + j, i] += k[2, j] * f[j, i]
         if (t + 1) % every == 0:
-            _record(x, out, (t + 1) // every - 1)
+            r = (t + 1) // every - 1
+            _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
 @numba.njit
@@ -133,6 +148,7 @@ def affine(
     """Apply x' = P x + q + L z; tables of one row hold for every step."""
     d, n = x.shape
     z, y = np.empty((d, n)), np.empty((d, n))
+    tile = np.empty((TILE, x.shape[0], x.shape[1]))
     for t in range(n_steps):
         s = step + t
         P = moves[min(s, moves.shape[0] - 1)]
@@ -149,7 +165,8 @@ def affine(
             for i in range(n):
                 x[j, i] = y[j, i]
         if (t + 1) % every == 0:
-            _record(x, out, (t + 1) // every - 1)
+            r = (t + 1) // every - 1
+            _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
 RUNS = {"euler_maruyama": _euler, "kicks": _kicks, "baoab": _baoab}
