@@ -7,9 +7,13 @@ from what it found there is computed again.
 
 import json
 import random
+import re
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
 
 import icechunk as ic
 import zarr
@@ -21,6 +25,9 @@ from storage.backend import StoreRef, lock_of
 from storage.versions import JSON
 
 MAX_ATTEMPTS = 50
+MAX_CLOCK_LAG_S = 30.0  # clocks of a cluster agree better; a larger step is for a person to mend
+CLOCK_MARGIN_S = 0.01
+_CLOCKS = re.compile(r"timestamp ordering. parent: `(.+?) UTC`, child: `(.+?) UTC`")
 
 
 def transact(
@@ -51,50 +58,89 @@ def transact(
     -------
         Id of the new version, or of the present one if there was nothing to write.
     """
-    metadata = as_json(metadata)
-    lock = lock_of(ref)
+    token = uuid.uuid4().hex
+    with_token = {**as_json(metadata), versions.TOKEN: token}
+    commit = _Commit(repo, ref, lock_of(ref), message, with_token, owned)
     for attempt in range(MAX_ATTEMPTS):
         # after a first defeat the lock is held while the change is made
-        held: AbstractContextManager[object] = lock if attempt else nullcontext()
+        held: AbstractContextManager[object] = commit.lock if attempt else nullcontext()
         with held:
             session = writable(repo, ref.branch)
             base = session.snapshot_id
             if not change(session):
                 return base
-            done = _commit(session, ref, lock, message, metadata, owned)
+            done = commit.publish(session)
         if done is not None:
             return done
         _wait(attempt)
     raise StoreError(f"{ref.url}: {MAX_ATTEMPTS} other commits came first; run again.")
 
 
-def _commit(
-    session: ic.Session,
-    ref: StoreRef,
-    lock: AbstractContextManager[object],
-    message: str,
-    metadata: dict[str, JSON],
-    owned: Sequence[str] | None,
-) -> str | None:
-    """Commit; None if the change has to be made again."""
-    for attempt in range(MAX_ATTEMPTS):
-        try:
-            with lock:  # only now: two commits to a folder at once can lose one
-                return session.commit(message, metadata=metadata)
-        except ic.ConflictError:
-            if owned is None:
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """One commit on its way: it may be tried many times and lands once."""
+
+    repo: ic.Repository
+    ref: StoreRef
+    lock: AbstractContextManager[object]
+    message: str
+    metadata: dict[str, JSON]
+    owned: Sequence[str] | None
+
+    def publish(self, session: ic.Session) -> str | None:
+        """Commit a session; None if the change has to be made again."""
+        base = session.snapshot_id
+        for attempt in range(MAX_ATTEMPTS):
+            try:
+                with self.lock:  # only now: two commits to a folder at once can lose one
+                    return session.commit(self.message, metadata=self.metadata)
+            except (ic.ConflictError, ic.IcechunkError) as error:
+                if (done := self._landed(base)) is not None:
+                    return done
+                if not isinstance(error, ic.ConflictError):
+                    _wait_for_clock(error, self.ref)
+                    continue
+            if self.owned is None or not self._rebase(session):
                 return None
+            _wait(attempt)
+        return None
+
+    def _landed(self, base: str) -> str | None:
+        """Find this commit in the history: it may have landed though no answer came."""
+        for info in self.repo.ancestry(branch=self.ref.branch):
+            if info.metadata.get(versions.TOKEN) == self.metadata[versions.TOKEN]:
+                return info.id
+            if info.id == base:
+                break
+        return None
+
+    def _rebase(self, session: ic.Session) -> bool:
+        """Move the change onto the new tip; false if another made the same parent group."""
         try:
             session.rebase(ic.ConflictDetector())
         except ic.RebaseFailedError as error:
-            if rivals := _overlap([c.path for c in error.conflicts], owned):
+            if rivals := _overlap([c.path for c in error.conflicts], self.owned or ()):
                 raise StoreError(
-                    f"{ref.url}: {rivals[0]} was written by another run in this moment; "
+                    f"{self.ref.url}: {rivals[0]} was written by another run in this moment; "
                     "run again to build upon it."
                 ) from None
-            return None  # both made the same parent group
-        _wait(attempt)
-    return None
+            return False
+        return True
+
+
+def _wait_for_clock(error: ic.IcechunkError, ref: StoreRef) -> None:
+    """Wait until this clock has reached the newest version's time; raise any other error."""
+    times = _CLOCKS.search(str(error))
+    if times is None:
+        raise error
+    newest, present = (datetime.fromisoformat(text) for text in times.groups())
+    lag = (newest - present).total_seconds()
+    if lag > MAX_CLOCK_LAG_S:
+        raise StoreError(
+            f"{ref.url}: this clock is {lag:,.0f} s behind the newest version; "
+            "set it right and run again."
+        ) from None
+    time.sleep(lag + CLOCK_MARGIN_S)
 
 
 def _wait(attempt: int) -> None:

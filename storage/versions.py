@@ -17,6 +17,7 @@ from irrev.errors import StoreError
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 
 INTERNAL = "irrev"  # metadata key of commits that no user asked for: created, layout, lease
+TOKEN = "commit"  # metadata key by which a commit knows itself again when no answer came
 SHORT = 5  # characters of an id that the user sees
 FULL = 20
 HIDDEN_BRANCHES = ("pending", "lease.", "writing.")
@@ -48,7 +49,14 @@ def history(repo: ic.Repository, branch: str) -> list[Version]:
         tags.setdefault(repo.lookup_tag(tag), []).append(tag)
     short = shorten([s.id for s in infos])
     return [
-        Version(s.id, short[s.id], s.message, s.metadata, s.written_at, tuple(tags.get(s.id, ())))
+        Version(
+            s.id,
+            short[s.id],
+            s.message,
+            {key: value for key, value in s.metadata.items() if key != TOKEN},
+            s.written_at,
+            tuple(tags.get(s.id, ())),
+        )
         for s in infos
     ]
 

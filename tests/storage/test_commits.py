@@ -1,8 +1,12 @@
 import random
+import re
+import shutil
 import signal
+import subprocess
 import threading
 import time
 
+import icechunk as ic
 import pytest
 import xarray as xr
 
@@ -78,6 +82,77 @@ def test_commit__survives_kill_9_at_random_moments(folder, n_kills):
     ]
     assert_all_there(Repository.open(folder.ref), versions, groups)
     folder.commit({GROUP: make_table()}, message="after", metadata={})
+
+
+# --- answers that are lost -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", [ic.ConflictError, ic.IcechunkError])
+@pytest.mark.parametrize("as_function", [True, False])
+def test_commit__that_landed_without_an_answer_is_made_once(
+    repo, table, error, as_function, monkeypatch
+):
+    """The network loses the answer, the client tries again and meets its own commit."""
+    original, left = ic.Session.commit, [1]
+
+    def commit_without_answer(self, *args, **options):
+        done = original(self, *args, **options)
+        if left.pop() if left else False:
+            raise error("no answer") if error is ic.IcechunkError else error(None, None)
+        return done
+
+    monkeypatch.setattr(ic.Session, "commit", commit_without_answer)
+    writes = {GROUP: table}
+    version = repo.commit(
+        (lambda _: writes) if as_function else writes, message="once", metadata={"a": 1}
+    )
+    assert [v.id for v in repo.log()] == [version]
+    assert repo.log()[0].metadata == {"a": 1}
+
+
+# --- clocks --------------------------------------------------------------------------------------
+
+SHIM = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+int clock_gettime(clockid_t id, struct timespec *t) {
+  int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+  int done = real(id, t);
+  if (id == CLOCK_REALTIME) t->tv_sec += atol(getenv("CLOCK_OFFSET"));
+  return done;
+}
+"""
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """A function that gives the environment of a process whose clock is off by some seconds."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler here: another clock cannot be given to a process")
+    library = tmp_path / "clock.so"
+    command = [compiler, "-shared", "-fPIC", "-x", "c", "-o", str(library), "-", "-ldl"]
+    subprocess.run(command, input=SHIM, text=True, check=True)
+    return lambda offset: {"LD_PRELOAD": str(library), "CLOCK_OFFSET": str(offset)}
+
+
+def test_commit__waits_for_a_clock_that_stepped_back_a_little(folder, clock):
+    first = folder.commit({GROUP: make_table()}, message="before", metadata={})
+    writer = start_writer(folder.ref.url, "late", 2, "commit", env=clock(-3))
+    out, err = writer.communicate(timeout=120)
+    assert writer.returncode == 0, err
+    assert [v.id for v in folder.log()] == [*out.split()[:0:-1], first]
+
+
+def test_commit__says_when_the_clock_is_far_behind(folder, clock):
+    first = folder.commit({GROUP: make_table()}, message="before", metadata={})
+    writer = start_writer(folder.ref.url, "late", 1, "commit", env=clock(-86_400))
+    _, err = writer.communicate(timeout=120)
+    assert re.search(r"this clock is 86,\d{3} s behind the newest version; set it right", err)
+    second = folder.commit({GROUP: make_table()}, message="after", metadata={})
+    assert [v.id for v in folder.log()] == [second, first]
 
 
 # --- two writers at once -------------------------------------------------------------------------
