@@ -4,7 +4,9 @@ Prefect's temporary API is killed at exit while it still writes; of 200 short ta
 12 to 37. This one is drained first. No Prefect import here: the address must be known before.
 """
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from pathlib import Path
 from irrev.errors import IrrevError
 
 START_S = 90.0  # a new home on a busy machine takes 15 to 30 s
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 DRAIN_S = 3.0  # task states reach the database a little after the flow ends
 
 
@@ -57,6 +60,7 @@ def server() -> Iterator[str]:
             stdout=stream,
             stderr=stream,
             start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     try:
         _wait_healthy(f"{url}/health", process, log)
@@ -88,6 +92,11 @@ def _wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> No
         if time.monotonic() > deadline:
             raise IrrevError(f"no local Prefect server within {START_S:.0f} s; see {log}.")
         time.sleep(0.1)
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end this process when the run that started it is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _free_port() -> int:
