@@ -86,6 +86,7 @@ def measure_faithfulness(
         group=[r.group for r in rows],
         label=[r.label for r in rows],
         supported=config["supported"],
+        unsupported=config["unsupported"],
         **config["interval"],
         fdr=config["fdr"],
         rng=rng,

@@ -31,6 +31,7 @@ def faithfulness_row(
     group: Sequence[str],
     label: Sequence[str],
     supported: Collection[str] = (),
+    unsupported: Collection[str] = (),
     level: float = 0.95,
     draws: int = 1000,
     fdr: float = 0.05,
@@ -48,6 +49,9 @@ def faithfulness_row(
         Label of each triplet in the source, empty if there is none.
     supported
         Labels that stand for a supported answer; without them nothing is ranked.
+    unsupported
+        Labels of the other answers; all other labels if not given. Name them where there are
+        refusals, which are neither.
     level, draws
         Of the bootstrap over questions.
     fdr
@@ -80,7 +84,7 @@ def faithfulness_row(
     columns |= {name: ("shard", np.array([value])) for name, value in counts.items()}
     for name in ("topic_model_id", "encoder"):
         columns[name] = ("shard", np.array([scores.attrs[name]], dtype=object))
-    return xr.Dataset(columns | _rankings(scores, label, supported, group, rng))
+    return xr.Dataset(columns | _rankings(scores, label, supported, unsupported, group, rng))
 
 
 def answer_table(scores: xr.Dataset, triplets: xr.Dataset) -> xr.Dataset:
@@ -108,13 +112,16 @@ def _rankings(
     scores: xr.Dataset,
     label: Sequence[str],
     supported: Collection[str],
+    unsupported: Collection[str],
     group: Sequence[str],
     rng: np.random.Generator,
 ) -> dict[str, object]:
     """Rank labelled answers; unlabelled ones take no part."""
     text = np.array(list(label), dtype=str)
-    labelled = (text != "") if supported else np.zeros(len(text), dtype=bool)
-    good = np.isin(text, list(supported))[labelled]
+    good = np.isin(text, list(supported))
+    bad = np.isin(text, list(unsupported)) if unsupported else (text != "") & ~good
+    labelled = (good | bad) & bool(supported)
+    good = good[labelled]
     words = scores["n_words"].sel(text="answer").to_numpy()[labelled]
     question = np.array(list(group), dtype=str)[labelled]
     names: list[tuple[str, str]] = []

@@ -51,6 +51,14 @@ def test_faithfulness_row__ranks_only_where_labels_of_support_are_named(scored):
     assert pairs[:3].tolist() == [36, 0, 6]  # seven against five words: never of like length
 
 
+def test_faithfulness_row__answers_of_other_labels_take_no_part(scored):
+    ds, group, label = scored
+    refused = (ds, group, [*label[:10], "refusal", "refusal"])
+    row = row_of(refused, supported=["right"], unsupported=["wrong"])
+    assert row["ranking_pairs"].values[0][0] == 25
+    assert row_of(refused, supported=["right"])["ranking_pairs"].values[0][0] == 35
+
+
 def test_answer_table__carries_hashes_and_no_text(scored):
     ds, group, label = scored
     names = {n: ("triplet", np.array(["x"] * 12, dtype=object)) for n in (
