@@ -130,6 +130,14 @@ class WatchBlock(Model):
     rearm: int = Field(default=10, ge=1, description="quiet bins that end an episode")
 
 
+class MonitorBlock(Block):
+    """Scheduled watch over streams of behaviour; `python -m flows monitor` runs it."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("transcripts",)
+    taxonomy: ClassNames = ClassNames()
+    watch: WatchBlock = WatchBlock()
+
+
 class TranscriptsBlock(Block):
     """Entropy of behaviour of models over time, and its drift."""
 
@@ -180,6 +188,39 @@ class TripletsBlock(Block):
     null: Permutations = Permutations()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
+class Currents(Model):
+    """Parameters of `irrev.learn_ep`."""
+
+    method: Literal["currents"] = Field(default="currents", description="name of the method")
+    features: Literal["linear", "quadratic", "cubic", "fourier", "gaussian"] = Field(
+        default="linear", description="family of forces; fourier for angles"
+    )
+    n_features: int = Field(default=20, ge=2, description="Gaussian centres or Fourier order")
+    time_powers: int = Field(
+        default=0, ge=0, description="powers of time in the force; 0: steady state"
+    )
+    diffusion: float | Literal["moments"] | None = Field(
+        default=None, description="coefficient, or second moments; none: from increments"
+    )
+    ridge: float | None = Field(default=None, ge=0, description="none: chosen on validation")
+    folds: int = Field(default=5, ge=3, description="cross-fitting folds; each is test once")
+    remove_stage_drift: bool | None = Field(
+        default=None, description="subtract the common motion; none: for tracks of one film"
+    )
+    centre: bool = Field(default=False, description="measure each track in its own frame")
+    driven: bool = Field(
+        default=False, description="learn d ln p/dt for single trajectories away from steady state"
+    )
+
+
+class TrajectoriesBlock(Block):
+    """Entropy production of trajectories, learned from currents."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("trajectories",)
+    ep: Currents = Currents()
+    null: Null = Null(draws=500)
+
+
 class Flows(Model):
     """What to measure; a flow that is absent does not run."""
 
@@ -190,6 +231,9 @@ class Flows(Model):
         default=None, description="cross-spectral witness of multichannel records"
     )
 
+    trajectories: TrajectoriesBlock | None = Field(
+        default=None, description="entropy production of trajectories, learned from currents"
+    )
     transcripts: TranscriptsBlock | None = Field(
         default=None, description="entropy of behaviour of models over time, and its drift"
     )
@@ -197,7 +241,12 @@ class Flows(Model):
         default=None, description="faithfulness and semantic entropy production of answers"
     )
 
+    monitor: MonitorBlock | None = Field(
+        default=None, description="scheduled watch over streams of behaviour, with alerts"
+    )
+
     def chosen(self) -> dict[str, Block]:
-        """Return the flows present in the file, in the order of this class."""
-        pairs = ((name, getattr(self, name)) for name in type(self).model_fields)
+        """Return the flows that `run` runs, in the order of this class; the monitor has its own."""
+        names = (name for name in type(self).model_fields if name != "monitor")
+        pairs = ((name, getattr(self, name)) for name in names)
         return {name: block for name, block in pairs if block is not None}

@@ -118,6 +118,22 @@ class TimeseriesSource(BaseSource):
     )
 
 
+class TrajectoriesSource(BaseSource):
+    """Trajectories: tables of tracks (CSV, TSV, TXT), NPY, NPZ, HDF5."""
+
+    kind: Literal["trajectories"] = Field(description="kind of the source")
+    dt: Seconds | None = Field(default=None, gt=0, description="time between frames")
+    frame_rate: Hertz | None = Field(default=None, gt=0, description="frames per second")
+    columns: str | None = Field(
+        default=None, description="names of columns of a table without header; `_` skips one"
+    )
+    group: str | None = Field(default=None, description="column whose values are conditions")
+    unit: str = Field(default="", description="unit of positions; none: from column names")
+    clock: Literal["common", "own"] | None = Field(
+        default=None, description="common: seen together; none: tables common, arrays own"
+    )
+
+
 class Classifier(Model):
     """A trained classifier of answers; without one the labels of the source are used."""
 
@@ -162,9 +178,12 @@ class TripletsSource(BaseSource):
     supported: list[str] = Field(
         default=[], description="labels of supported answers; none: nothing is ranked"
     )
+    unsupported: list[str] = Field(
+        default=[], description="labels of the others; none: all labels but the supported"
+    )
 
 
 Source = Annotated[
-    SpikesSource | TimeseriesSource | TranscriptsSource | TripletsSource,
+    SpikesSource | TimeseriesSource | TrajectoriesSource | TranscriptsSource | TripletsSource,
     Field(discriminator="kind"),
 ]

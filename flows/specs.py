@@ -8,9 +8,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.blocks import SpikesBlock, TimeseriesBlock, TranscriptsBlock, TripletsBlock
-from flows.sources import SpikesSource, TimeseriesSource, TranscriptsSource, TripletsSource
+from flows.blocks import (
+    SpikesBlock,
+    TimeseriesBlock,
+    TrajectoriesBlock,
+    TranscriptsBlock,
+    TripletsBlock,
+)
+from flows.sources import (
+    SpikesSource,
+    TimeseriesSource,
+    TrajectoriesSource,
+    TranscriptsSource,
+    TripletsSource,
+)
 from irrev.alignment.records import METHOD_VERSION as ETHICAL_ENTROPY_VERSION
+from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
 from irrev.semantic.records import METHOD_VERSION as FAITHFULNESS_VERSION
@@ -141,6 +154,34 @@ def _cost_timeseries(size: Mapping[str, float], config: Mapping[str, Any]) -> Co
     )
 
 
+def _read_trajectories(source: TrajectoriesSource) -> dict[str, Any]:
+    options = source.model_dump(exclude={"kind", "uri"}, exclude_none=True)
+    return {"kind": source.kind, "options": options, "split": {}}
+
+
+def _measure_trajectories(block: TrajectoriesBlock, source: TrajectoriesSource) -> dict[str, Any]:
+    return {
+        "ep": {
+            **block.ep.model_dump(exclude={"method"}),
+            "level": block.interval.level,
+            "draws": block.interval.draws,
+            "null_draws": block.null.draws,
+        }
+    }
+
+
+STEP_S = 8e-6  # all passes over one step with three functions, s (measured, one core)
+
+
+def _cost_trajectories(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by points: currents are summed a few times, whatever the number of tracks."""
+    return Cost(
+        seconds=1.0 + STEP_S * size["point"],
+        read_bytes=size["bytes"],
+        peak_bytes=4 * size["bytes"] + 3e8,
+    )
+
+
 def _read_transcripts(source: TranscriptsSource) -> dict[str, Any]:
     names = ("format", "fields", "model", "variants", "stresses", "store_text", "on_error")
     return {
@@ -190,6 +231,7 @@ def _measure_triplets(block: TripletsBlock, source: TripletsSource) -> dict[str,
         "interval": block.interval.model_dump(),
         "fdr": block.fdr,
         "supported": source.supported,
+        "unsupported": source.unsupported,
         "keep_vectors": source.store_vectors,
     }
 
@@ -240,7 +282,7 @@ SPECS: dict[str, FlowSpec] = {
             Column("interval", "entropy_low … entropy_high", "{:.3f}"),
             Column("intended", "p_intended", "{:.1%}"),
             Column("ln E", "log_e", "{:.1f}"),
-            Column("drift", "drifted"),
+            Column("drift", "outcome"),
         ),
         extras="series",
     ),
@@ -262,6 +304,23 @@ SPECS: dict[str, FlowSpec] = {
             Column("p", "p", "{:.3g}"),
         ),
         extras="pairs",
+    ),
+    "trajectories": FlowSpec(
+        name="trajectories",
+        method="currents",
+        version=CURRENTS_VERSION,
+        read_config=_read_trajectories,
+        stage_config=_measure_trajectories,
+        cost=_cost_trajectories,
+        value="ep_rate",
+        columns=(
+            Column("tracks", "n_trajectories", "{:,}"),
+            Column("steps", "n_steps", "{:,}"),
+            Column("EP", "ep_rate", "{:.3g} nat/s"),
+            Column("interval", "ep_rate_low … ep_rate_high", "{:.3g}"),
+            Column("certified", "ep_certified", "{:.3g}"),
+            Column("p", "p", "{:.3g}"),
+        ),
     ),
     "triplets": FlowSpec(
         name="triplets",

@@ -13,6 +13,7 @@ from irrev.ep.currents import (
     Cells,
     CurrentSums,
     Diffusion,
+    Field,
     Force,
     Normal,
     Totals,
@@ -159,7 +160,7 @@ def _choose(
 
 
 def measure(
-    tracks: Tracks, forces: Iterable[Force], D: Diffusion, booking: Booking, lag: int = 1
+    tracks: Tracks, forces: Iterable[Field], D: Diffusion, booking: Booking, lag: int = 1
 ) -> Totals:
     """Measure current, quadratic form and time of each cell at a lag."""
     zero = np.zeros(booking.cells.n_cells)

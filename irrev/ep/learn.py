@@ -29,6 +29,7 @@ Source: Lyu, Ray, Crutchfield, arXiv:2504.19007; cross-fit, bias term, test and 
 tracks were derived here.
 """
 
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -36,7 +37,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from irrev.ep.currents import METHOD_VERSION, Diffusion
-from irrev.ep.features import Basis, FamilyName, family
+from irrev.ep.features import Basis, FamilyName, InTime, family
 from irrev.ep.holdout import (
     N_BLOCKS,
     RIDGES,
@@ -70,10 +71,11 @@ def learn_ep(
     dt: float | None = None,
     features: FamilyName | Basis = "linear",
     n_features: int = 20,
+    time_powers: int = 0,
     diffusion: ArrayLike | Diffusion | None = None,
     ridge: float | None = None,
     folds: int = 5,
-    remove_stage_drift: bool = False,
+    remove_stage_drift: bool | None = None,
     centre: bool = False,
     common_time: bool | None = None,
     level: float = 0.95,
@@ -94,6 +96,8 @@ def learn_ep(
         Family of forces: linear, quadratic, cubic, fourier (angles) or gaussian, or a basis.
     n_features
         Gaussian centres, or Fourier order (at most 4).
+    time_powers
+        Highest power of time that multiplies the functions; 0 for a steady state.
     diffusion
         Matrix (dim, dim), function of position, or "moments"; default: estimated from increments
         with the correction that they call for.
@@ -103,7 +107,8 @@ def learn_ep(
     folds
         Parts held out in turn, at least 3.
     remove_stage_drift
-        Subtract the mean increment of all tracks present in both frames.
+        Subtract the mean increment of all tracks present in both frames; default: where the
+        tracks were seen together. The mean flow may be the signal: then say False.
     centre
         Subtract each track's mean position; right for a split by track only.
     common_time
@@ -136,10 +141,20 @@ def learn_ep(
     (True, True)
     """
     rng = np.random.default_rng(seed)
-    tracks, common, unit = _prepare(x, dt, remove_stage_drift, centre, common_time, folds)
+    prepared = prepare(
+        x,
+        dt=dt,
+        remove_stage_drift=remove_stage_drift,
+        centre=centre,
+        common_time=common_time,
+        folds=folds,
+    )
+    tracks, common, unit = prepared.tracks, prepared.common, prepared.unit
     increments = measure_increments(tracks)
     D, rule = _diffusion(diffusion, increments)
     basis = family(features, _sample(tracks, rng), n=n_features, rng=rng)
+    if time_powers:
+        basis = InTime(basis, time_powers, span=max(float(tracks.frame.max()), 1.0) * tracks.dt)
     fold_of = deal_blocks(tracks.n, folds, rng)
     bookings = {unit: by_track(tracks, fold_of, rng)}
     if common:
@@ -188,7 +203,7 @@ def learn_ep(
         diffusion=D if isinstance(D, np.ndarray) else None,
         diffusion_rule=rule,
         increments=increments,
-        drift_removed=remove_stage_drift,
+        drift_removed=prepared.drift_removed,
         centred=centre,
         forces=main.forces,
         fold_of=fold_of,
@@ -198,19 +213,32 @@ def learn_ep(
     )
 
 
-def _prepare(
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Trajectories as they are measured."""
+
+    tracks: Tracks
+    common: bool  # whether they were seen together
+    unit: str  # what a trajectory is: track, or block of one record
+    drift_removed: bool
+
+
+def prepare(
     x: ArrayLike | xr.Dataset | Tracks,
-    dt: float | None,
-    remove: bool,
-    centre: bool,
-    common_time: bool | None,
-    folds: int,
-) -> tuple[Tracks, bool, str]:
+    *,
+    dt: float | None = None,
+    remove_stage_drift: bool | None = None,
+    centre: bool = False,
+    common_time: bool | None = None,
+    folds: int = 5,
+) -> Prepared:
+    """Bring trajectories into the form that `learn_ep` measures; arguments as there."""
     if folds < 3:
         raise InputError(f"folds is {folds}; fitting, choosing and testing need at least 3.")
     tracks = tracks_from(x, dt=dt)
-    own = isinstance(x, xr.Dataset) and x.attrs.get("clock") == "common"
-    common = own if common_time is None else common_time
+    stated = isinstance(x, xr.Dataset) and x.attrs.get("clock") == "common"
+    common = (stated if common_time is None else common_time) and tracks.n > 1
+    remove = common if remove_stage_drift is None else remove_stage_drift
     if remove:
         tracks = remove_drift(tracks)
     unit = "track"
@@ -218,16 +246,15 @@ def _prepare(
         tau = max(integrated_autocorrelation_time(tracks.x[:, j]) for j in range(tracks.dim))
         room = max(1, len(tracks.x) // (4 * N_BLOCKS))
         tracks = cut_blocks(tracks, n_blocks=N_BLOCKS, gap=int(min(np.ceil(tau), room)))
-        common, unit = False, "block"
+        unit = "block"
     keep = step_count(tracks) > 0
     if keep.sum() < folds:
         raise InputError(
             f"{int(keep.sum())} trajectories have a step, {folds} folds were asked for; give "
             "more trajectories or one long one."
         )
-    if not keep.all():
-        tracks = select(tracks, keep)
-    return (centre_tracks(tracks) if centre else tracks), common and tracks.n > 1, unit
+    tracks = tracks if keep.all() else select(tracks, keep)
+    return Prepared(centre_tracks(tracks) if centre else tracks, common, unit, remove)
 
 
 def _diffusion(given: object, increments: Increments) -> tuple[Diffusion, str]:

@@ -64,6 +64,18 @@ class PathEp:
     ift_error: float  # standard error
     reliable: bool  # whether rare values leave the average meaningful
 
+    @classmethod
+    def of(cls, ep: Array, without_h: Array) -> "PathEp":
+        """Add the fluctuation-theorem average to the values of single trajectories."""
+        weight = np.exp(-ep)
+        return cls(
+            ep=ep,
+            without_h=without_h,
+            ift=float(weight.mean()),
+            ift_error=float(weight.std() / np.sqrt(len(weight))),
+            reliable=bool(ep.mean() < RARE),
+        )
+
     @property
     def mean(self) -> float:
         """Mean entropy production, nats per trajectory."""
@@ -170,15 +182,7 @@ def path_ep(
             integral += add_up(steps.owner, tracks.n, h * steps.dt)
     if not seen.all():
         raise InputError(f"trajectory {int(np.argmin(seen))} has no step; drop it.")
-    ep = current - integral
-    weight = np.exp(-ep)
-    return PathEp(
-        ep=ep,
-        without_h=current,
-        ift=float(weight.mean()),
-        ift_error=float(weight.std() / np.sqrt(len(weight))),
-        reliable=bool(ep.mean() < RARE),
-    )
+    return PathEp.of(current - integral, current)
 
 
 def _mean_score(

@@ -7,6 +7,7 @@ import xarray as xr
 
 from irrev import plots
 from irrev.citations import cite
+from irrev.report.currents import currents
 from irrev.report.faithfulness import faithfulness
 from irrev.report.page import Picture, Section, TableBlock, picture
 from irrev.report.witness import witness
@@ -159,5 +160,6 @@ def _pair_table(ds: xr.Dataset, order: list[int]) -> TableBlock:
 SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
     "spikes/maxent": maxent,
     "timeseries/witness": witness,
+    "trajectories/currents": currents,
     "triplets/faithfulness": faithfulness,
 }

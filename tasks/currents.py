@@ -1,0 +1,50 @@
+"""Entropy production of one set of trajectories: read, select, learn, measure."""
+
+import time
+from typing import Any
+
+import xarray as xr
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from irrev.ep.current_records import measure_tracks
+from irrev.readers.tracks import select_group
+from storage.inputs import load_input
+from storage.repository import StoreRef
+from tasks.cluster import on_worker, worth_retrying
+
+
+def measure_currents(
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
+) -> dict[str, xr.Dataset]:
+    """Learn the entropy production of one source under one condition.
+
+    Returns
+    -------
+        `row`: one shard of kind trajectories/currents without its identity.
+    """
+    start = time.perf_counter()
+    tracks = select_group(load_input(ref, group, at), config["selection"])
+    row = measure_tracks(tracks, **config["ep"], seed=seed)
+    return {"row": row.assign(seconds=("shard", [time.perf_counter() - start]))}
+
+
+@task(
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=worth_retrying,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="currents {name}",
+)
+def infer_currents(
+    name: str,
+    ref: StoreRef,
+    at: str,
+    group: str,
+    config: dict[str, Any],
+    seed: int,
+    timeout_s: float,
+) -> dict[str, xr.Dataset]:
+    """Learn one shard where work runs."""
+    return on_worker(measure_currents, (ref, at, group, config, seed), timeout_s=timeout_s)
