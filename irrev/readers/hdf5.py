@@ -18,6 +18,8 @@ from irrev.readers.heaps import broken_heap
 
 MAX_INFLATION = 1032  # deflate cannot do better: 258 bytes in 2 bits
 FREE_BYTES = 1 << 20  # small columns are always read, e.g. constant ones that were never written
+# a text of variable length as stored: its length, the address of its heap, its number there
+TEXT_REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("number", "<u4")])
 MAX_LINKS = 32  # soft links followed in one path
 # what h5py raises on damaged content, besides IrrevError
 DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, OverflowError)
@@ -158,7 +160,19 @@ def numbers(group: h5py.Group, path: str) -> NDArray[np.generic] | None:
 
 
 def texts(data: h5py.Dataset) -> NDArray[np.object_]:
-    """Read a text data set as Python strings; bytes that are not UTF-8 are shown escaped."""
+    """Read a text data set as Python strings; bytes that are not UTF-8 are shown escaped.
+
+    Parameters
+    ----------
+    data
+        Data set of strings of fixed or variable length.
+
+    Raises
+    ------
+    FormatError
+        If a text claims to be longer than the file.
+    """
+    _bound_texts(data)
     values = np.asarray(data[()], dtype=object)
     decoded = [
         v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else str(v)
@@ -167,6 +181,43 @@ def texts(data: h5py.Dataset) -> NDArray[np.object_]:
     out = np.empty(len(decoded), dtype=object)
     out[:] = [text.rstrip("\0").strip() for text in decoded]
     return out
+
+
+def _bound_texts(data: h5py.Dataset) -> None:
+    """Compare the stated lengths of texts with the file: the library allocates them unseen."""
+    info = h5py.check_string_dtype(data.dtype)
+    if info is None or info.length is not None:
+        return
+    limit = Path(data.file.filename).stat().st_size
+    for raw in _stored_references(data, limit):
+        lengths = np.frombuffer(
+            raw[: len(raw) - len(raw) % TEXT_REFERENCE.itemsize], TEXT_REFERENCE
+        )
+        longest = int(lengths["length"].max(initial=0))
+        if longest > limit:
+            raise FormatError(
+                f"{_file_name(data)}: {data.name} has a text of {longest:,} bytes; "
+                "the file is damaged, copy or export it again."
+            )
+
+
+def _stored_references(data: h5py.Dataset, limit: int) -> Iterator[bytes]:
+    """Yield the references of a text data set as stored; nothing for filters we cannot undo."""
+    offset = data.id.get_offset()
+    if offset is not None:
+        with open(data.file.filename, "rb") as stream:
+            stream.seek(offset)
+            yield stream.read(int(data.size or 0) * TEXT_REFERENCE.itemsize)
+    if data.chunks is None or data.id.get_create_plist().get_nfilters():
+        return
+    for number in range(data.id.get_num_chunks()):
+        chunk = data.id.get_chunk_info(number)
+        if chunk.size > limit:
+            raise FormatError(
+                f"{_file_name(data)}: {data.name} has a chunk of {chunk.size:,} bytes; "
+                "the file is damaged, copy or export it again."
+            )
+        yield bytes(data.id.read_direct_chunk(chunk.chunk_offset)[1])
 
 
 def is_text(data: h5py.Dataset) -> bool:

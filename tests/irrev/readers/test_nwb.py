@@ -224,6 +224,16 @@ def zeros_in_the_heap(path):
     path.write_bytes(content)
 
 
+def long_text(path):
+    """The library would allocate the stated 4 GB before it looks."""
+    write(path, quality=np.array(["good", "mua", "good"], dtype=object))
+    with h5py.File(path) as file:
+        at = file["units/quality"].id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[at : at + 4] = b"\xff\xff\xff\xf0"
+    path.write_bytes(content)
+
+
 def no_units(path):
     with h5py.File(path, "w") as file:
         file.create_group("acquisition")
@@ -248,6 +258,10 @@ def foreign(path):
         (huge_claim, r"spike_times claims 8,000,000,000,000 bytes but holds 0"),
         (truncated, r"a.nwb: not a readable HDF5 file \(.*truncated.*\); copy or export"),
         (zeros_in_the_heap, r"a.nwb: .*heap of texts at byte [\d,]+ is damaged.*; copy or"),
+        (
+            long_text,
+            r"a.nwb: /units/quality has a text of 4,043,309,055 bytes; the file is damaged",
+        ),
         (no_units, r"a.nwb: this HDF5 file has neither `units`.*choose a file with spike times"),
         (wrong_index, r"3 units end at spike 12 but 3 units and 9 spikes are there; the file is"),
         (foreign, r"a.nwb: not a readable HDF5 file"),
