@@ -266,6 +266,7 @@ def publish_findings(
         publication = Publication(
             flow=run.spec.name,
             kind=run.spec.kind,
+            value=run.spec.value,
             group=run.spec.group,
             findings=findings,
             inputs=ingested.new,

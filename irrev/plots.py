@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00")
+LABEL = 60  # characters of a label in a figure of 4.8 inches
 MARKERS = ("o", "s", "^", "D", "v", "P")  # no meaning by colour alone
 
 
@@ -42,30 +43,37 @@ def ep_by_shard(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate
         Name of the variable.
     """
     rows = [i for i, s in enumerate(ds["status"].to_numpy()) if s == "done"]
-    ax = ax or new_axes(4.8, 1.3 + 0.32 * max(len(rows), 2))
+    ax = ax or new_axes(4.8, 1.0 + 0.42 * max(len(rows), 2))
     conditions = list(dict.fromkeys(str(c) for c in ds["condition"].to_numpy()[rows]))
-    labels = []
     for y, i in enumerate(reversed(rows)):
         row = ds.isel(shard=i)
         k = conditions.index(str(row["condition"].item())) % len(PALETTE)
         x = row[value].item()
         error = [[x - row[f"{value}_low"].item()], [row[f"{value}_high"].item() - x]]
-        filled = bool(row["significant"].item())
         ax.errorbar(
             x,
             y,
             xerr=np.maximum(error, 0.0),
             fmt=MARKERS[k],
             color=PALETTE[k],
-            markerfacecolor=PALETTE[k] if filled else "none",
+            markerfacecolor=PALETTE[k] if bool(row["significant"].item()) else "none",
             capsize=3,
         )
-        labels.append(f"{row['source'].item()}  {row['condition'].item()}")
+        # above its line and not beside it, so that long names leave room for the values
+        label = f"{row['source'].item()}  {row['condition'].item()}"
+        ax.text(0.0, y + 0.24, _short(label), transform=ax.get_yaxis_transform(), fontsize=8)
     ax.axvline(0, color="0.6", linewidth=0.8)
-    ax.set_yticks(range(len(labels)), labels)
-    ax.set_ylim(-0.6, len(labels) - 0.4)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_ylim(-0.6, len(rows) - 0.2)
+    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel(_label(ds, value, "held-out EP bound"))
     return ax
+
+
+def _short(label: str) -> str:
+    """Keep both ends of a long label."""
+    return label if len(label) <= LABEL else f"{label[: LABEL // 2]}…{label[-LABEL // 2 :]}"
 
 
 def coupling_map(ds: xr.Dataset, ax: Axes | None = None, *, name: str = "theta") -> Axes:

@@ -43,6 +43,10 @@ def verdict(ds: xr.Dataset, i: int) -> str:
         return status
     if "significant" not in ds:
         return status
-    if bool(ds["significant"].to_numpy()[i]):
-        return f"significant (FDR {100 * ds.attrs['fdr']:g} %)"
-    return "not significant"
+    if not bool(ds["significant"].to_numpy()[i]):
+        return "not significant"
+    words = f"significant (FDR {100 * ds.attrs['fdr']:g} %)"
+    low = f"{ds.attrs.get('value', '')}_low"
+    if low in ds and float(ds[low].to_numpy()[i]) <= 0:
+        words += ", size not resolved"  # the interval of the value reaches zero
+    return words

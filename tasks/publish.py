@@ -35,6 +35,7 @@ class Publication:
 
     flow: str
     kind: str  # schema kind of the results
+    value: str  # the variable of it that verdicts speak of
     group: str
     findings: Sequence[Finding]
     inputs: Mapping[str, str]  # group -> pending key of the data read
@@ -100,6 +101,7 @@ def _identify(row: xr.Dataset, finding: Finding) -> xr.Dataset:
 
 def _decided(table: xr.Dataset, run: Publication) -> xr.Dataset:
     attrs = {"flow": run.flow, "method": run.kind.split("/")[1], "run": run.run_id}
+    attrs["value"] = run.value
     return validate(decide(table, fdr=run.fdr).assign_attrs(attrs), run.kind)
 
 
