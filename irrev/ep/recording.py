@@ -117,7 +117,8 @@ def find_joins(x: NDArray[np.floating]) -> tuple[int, int] | None:
     Returns
     -------
         (epoch_length, first_join) if the steps into samples first_join + k epoch_length are more
-        than twice the usual, by their median and beyond chance; only joins that jump are found.
+        than twice the usual, by their median and beyond chance, and the steps beside them are not
+        (those of a heart beat are); only joins that jump are found.
 
     Examples
     --------
@@ -142,7 +143,11 @@ def find_joins(x: NDArray[np.floating]) -> tuple[int, int] | None:
         k = int(np.argmax(hits))
         # Bonferroni over the residues of all lengths up to n / MIN_EPOCHS.
         tries = (n / MIN_EPOCHS) ** 2 / 2
-        if 2 * hits[k] > rows and binom.sf(hits[k] - 1, rows, chance) * tries < JOIN_CHANCE:
+        beside = max(hits[k - 1], hits[(k + 1) % length])
+        if (
+            2 * hits[k] > rows > 2 * beside
+            and binom.sf(hits[k] - 1, rows, chance) * tries < JOIN_CHANCE
+        ):
             return int(length), k + 1
     return None
 

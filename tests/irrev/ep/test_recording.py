@@ -24,6 +24,8 @@ def test_find_joins__recovers_epoch_length_and_first_join(length, first, rng):
 def test_find_joins__finds_nothing_in_noise_or_in_a_wave(rng):
     for _ in range(10):
         assert find_joins(rng.standard_normal((5000, 1)).cumsum(axis=0)) is None
+    beat = np.exp(-(((np.arange(200) - 100) / 5.0) ** 2))[:, None] * 20
+    assert find_joins(np.tile(beat, (40, 1)) + 0.1 * rng.standard_normal((8000, 1))) is None
     t = np.arange(5000.0)[:, None]
     assert find_joins(np.sin(t / 30) + 0.1 * rng.standard_normal((5000, 1))) is None
 
