@@ -12,8 +12,10 @@ moves; then the pair whose merging lowers (1) most is merged, while it falls. Me
 with h(m) = m ln(m / n) (both derived here), so a pass costs O(n K d) and a merge O(K^2 d).
 
 The temperature tau is swept; the number of topics that holds over the widest range of ln tau, from
-3 up, is taken, at the middle of its range. The paper takes the sharpest kink of the clusters'
-entropy instead; the rule is ours.
+3 up, is taken, at the middle of its range. The number of starting clusters does not count as long
+as there is another: low temperatures leave it as it is. The paper takes the sharpest kink of the
+clusters' entropy instead; the rule is ours. Sentences of real sets need show no range at all: the
+clusters then merge one after another within a factor of three in tau, and a warning says so.
 
 Source: Halperin, arXiv:2509.03533.
 """
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from irrev.errors import IrrevWarning
 
 TEMPERATURES = np.geomspace(1e-2, 1e2, 30)  # the paper's demonstration
+MIN_TOPICS = 3
 MAX_UPDATES = 100  # batch updates may cycle; the best labels seen are kept
 
 
@@ -131,20 +134,28 @@ def sweep_temperature(
     Warns
     -----
     IrrevWarning
-        If no temperature gives three topics; the most topics found are returned.
+        If no temperature gives three topics, or no number of topics holds at two neighbouring
+        temperatures.
     """
     solutions = [cluster(x, start, float(tau)) for tau in TEMPERATURES]
     sizes = [len(s.size) for s in solutions]
     runs = [[i for i, _ in run] for _, run in groupby(enumerate(sizes), key=lambda pair: pair[1])]
-    stable = [run for run in runs if sizes[run[0]] >= 3]
-    if not stable:
+    usable = [run for run in runs if sizes[run[0]] >= MIN_TOPICS]
+    merged = [run for run in usable if sizes[run[0]] < len(start)]
+    widest = max(merged or usable or [runs[0]], key=len)
+    topics = sizes[widest[0]]
+    if topics < MIN_TOPICS:
+        problem = f"at most {topics} topics"
+    elif len(widest) == 1:
+        problem = "no number of topics that holds over a range of temperatures"
+    else:
+        problem = ""
+    if problem:
         warnings.warn(
-            f"UDIB finds at most {max(sizes)} topics in {len(x)} sentences; use k-means.",
+            f"UDIB finds {problem} in {len(x)} sentences; use k-means.",
             IrrevWarning,
             stacklevel=3,
         )
-        stable = [run for run in runs if sizes[run[0]] == max(sizes)]
-    widest = max(stable, key=len)
     middle = widest[len(widest) // 2]
     return solutions[middle].mean, solutions[middle].offset(float(TEMPERATURES[middle]))
 

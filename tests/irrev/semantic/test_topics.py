@@ -92,6 +92,14 @@ def test_udib__warns_when_no_temperature_gives_three_topics(rng):
         assert fit_topics(x, rng=rng, method="udib").n_topics == 2
 
 
+def test_udib__warns_when_no_number_of_topics_holds(rng):
+    """Directions without clusters merge one after another within a narrow range."""
+    x = rng.normal(size=(200, 40))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    with pytest.warns(IrrevWarning, match="no number of topics that holds"):
+        fit_topics(x, rng=rng, method="udib")
+
+
 def test_topic_model__a_changed_number_is_noticed(rng):
     x, _ = blobs(rng)
     ds = fit_topics(x, rng=rng, encoder="e").to_dataset()
