@@ -30,6 +30,7 @@ MENDS = (
     (r"[Nn]o space|too large|[Qq]uota", "free some space and run again; finished work is kept"),
     (r"AccessDenied|InvalidAccessKey|SignatureDoesNotMatch|credential", "check AWS_* credentials"),
     (r"NoSuchBucket", "make the bucket first"),
+    (r"service error|SlowDown|InternalError", "the server failed again and again; try later"),
     (r"dispatch failure|timed? ?out|[Cc]onnection", "check the network and AWS_ENDPOINT_URL"),
 )
 
