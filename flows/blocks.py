@@ -150,6 +150,9 @@ class TranscriptsBlock(Block):
 class Topics(Model):
     """Topic model: parameters of `irrev.fit_topics`."""
 
+    model: str | None = Field(
+        default=None, description="file of `irrev.save_topics`; none: fitted to each source file"
+    )
     method: Literal["kmeans", "udib"] = Field(default="kmeans", description="clustering")
     n_topics: int | None = Field(
         default=None, ge=2, description="topics of k-means; none: root of sentences, 3 to 20"
@@ -246,7 +249,7 @@ class Flows(Model):
     )
 
     def chosen(self) -> dict[str, Block]:
-        """Return the flows that `run` runs, in the order of this class; the monitor has its own."""
+        """Return the flows that `run` runs, in the order of this class, without the monitor."""
         names = (name for name in type(self).model_fields if name != "monitor")
         pairs = ((name, getattr(self, name)) for name in names)
         return {name: block for name, block in pairs if block is not None}

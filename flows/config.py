@@ -5,6 +5,7 @@ nearest valid key. Every default equals the library's default.
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from flows.blocks import Flows
 from flows.model import Model
+from flows.outlets import Outlet
 from flows.quantities import Seconds
 from flows.sources import Source
 from irrev.errors import ConfigError
@@ -64,6 +66,7 @@ class Pipeline(Model):
     sources: dict[str, Source] = Field(description="inputs by name")
     flows: Flows = Field(description="what to measure")
     report: Report = Report()
+    alerts: list[Outlet] = Field(default=[], description="where the monitor sends alerts")
     folder: Path = Field(
         default=Path(), exclude=True, description="folder of the file: paths start here"
     )
@@ -106,6 +109,19 @@ def _text_keys(data: Any) -> Any:
     return data
 
 
+def secret(variable: str) -> str:
+    """Return a secret from the environment, the only place for it; empty without a name.
+
+    Raises
+    ------
+    ConfigError
+        If a variable is named that is not set: nothing shall be sent unsigned by mistake.
+    """
+    if variable and not os.environ.get(variable):
+        raise ConfigError(f"the environment variable {variable} is not set; set it to the secret.")
+    return os.environ[variable] if variable else ""
+
+
 def parse(data: Any, path: Path) -> Pipeline:
     """Check the content of a pipeline file that lies at `path`."""
     if not isinstance(data, dict):
@@ -124,7 +140,10 @@ def _check_names(pipeline: Pipeline, path: Path) -> None:
             raise ConfigError(
                 f"{path.name}: sources.{name}: a name has lower-case letters, digits, _ . and -."
             )
-    for flow, block in pipeline.flows.chosen().items():
+    blocks = pipeline.flows.chosen()
+    if pipeline.flows.monitor:
+        blocks["monitor"] = pipeline.flows.monitor
+    for flow, block in blocks.items():
         for name in block.sources:
             if name not in pipeline.sources:
                 hint = _nearest(name, pipeline.sources)

@@ -655,10 +655,47 @@ register(
         Variable("drifted", ("shard",), "bool", "1", "some detector alarms"),
         Variable("waiting", ("shard",), "bool", "1", "too few turns for a baseline"),
         Variable("confounded", ("shard",), "bool", "1", "each time has one stress: no alerts"),
+        Variable("outcome", ("shard",), "text", "", "drift, none, or why it cannot be said"),
         Variable("detector", ("shard",), "text", "", "detector that alarms first"),
         Variable("classifier_version", ("shard",), "text", "", "what gave the classes"),
         Variable("share", ("shard", "label"), "float", "1", "share of each class"),
         Variable("class_name", ("shard", "label"), "text", "", "behavioural class"),
+    ],
+)
+
+register(
+    "alerts",
+    [
+        Variable("alert_id", ("alert",), "text", "", "hash of stream, detector and bin"),
+        Variable("model", ("alert",), "text", "", "model of the stream"),
+        Variable("variant", ("alert",), "text", "", "variant of the stream"),
+        Variable("stress", ("alert",), "text", "", "stress of the stream"),
+        Variable("detector", ("alert",), "text", "", "detector that alarmed first"),
+        Variable("also", ("alert",), "text", "", "others in the same episode"),
+        Variable("raised_at", ("alert",), "text", "", "time of the run that raised it, UTC"),
+        Variable("bin", ("alert",), "int", "1", "bin of the alarm"),
+        Variable("bin_start", ("alert",), "float", "s", "first transcript of the bin"),
+        Variable("bin_end", ("alert",), "float", "s", "last transcript of the bin"),
+        Variable("change_point", ("alert",), "int", "1", "bin where the change is placed"),
+        Variable("statistic", ("alert",), "float", "1", "of the detector; ln E, CUSUM or slope"),
+        Variable("threshold", ("alert",), "float", "1", "of the detector"),
+        Variable("entropy", ("alert",), "float", "nat", "S of the bin"),
+        Variable("entropy_low", ("alert",), "float", "nat", "S of the bin, lower end"),
+        Variable("entropy_high", ("alert",), "float", "nat", "S of the bin, upper end"),
+        Variable("entropy_drift", ("alert",), "float", "nat", "slope of S per bin"),
+        Variable("entropy_drift_low", ("alert",), "float", "nat", "slope of S, lower end"),
+        Variable("entropy_drift_high", ("alert",), "float", "nat", "slope of S, upper end"),
+        Variable("p_intended", ("alert",), "float", "1", "share of the intended class"),
+        Variable("d_align", ("alert",), "float", "nat", "divergence from the baseline"),
+        Variable("class_counts", ("alert",), "text", "", "counts since the change, JSON"),
+        Variable("baseline_counts", ("alert",), "text", "", "counts of the baseline, JSON"),
+        Variable("n", ("alert",), "int", "1", "transcripts since the change"),
+        Variable("classifier_version", ("alert",), "text", "", "what gave the classes"),
+        Variable("calibration_ok", ("alert",), "bool", "1", "posteriors are probabilities"),
+        Variable("underpowered", ("alert",), "bool", "1", "baseline below 500 transcripts"),
+        Variable("config_hash", ("alert",), "text", "", "hash of the parameters"),
+        Variable("severity", ("alert",), "text", "", "major or minor"),
+        Variable("status", ("alert",), "text", "", "open, ack or closed"),
     ],
 )
 
@@ -820,7 +857,9 @@ register(
                 ("branching", "1", "share of states whose top eigenvalue exceeds 1"),
             )
         ),
-        Variable("example", ("example", "noise_level", "feature"), "float", "", "denoised states"),
+        Variable(
+            "example_state", ("example", "noise_level", "feature"), "float", "", "denoised states"
+        ),
         Variable("example_label", ("example",), "int", "1", "class of each example"),
     ],
 )
@@ -840,9 +879,7 @@ register(
         Variable("n_triplets", ("shard",), "int", "1", "answers"),
         Variable("n_scored", ("shard",), "int", "1", "answers with a question and sentences"),
         Variable("n_questions", ("shard",), "int", "1", "questions"),
-        Variable(
-            "n_departed", ("shard",), "int", "1", "answers off the question at the FDR"
-        ),
+        Variable("n_departed", ("shard",), "int", "1", "answers off the question at the FDR"),
         Variable("n_prior_dominated", ("shard",), "int", "1", "questions shorter than topics"),
         Variable("n_short", ("shard",), "int", "1", "answers of one sentence"),
         Variable("n_topics", ("shard",), "int", "1", "topics"),

@@ -64,7 +64,7 @@ def measure_stream(
         `row` (one shard of kind transcripts/ethical_entropy without its identity) and `series`.
     """
     start = time.perf_counter()
-    taxonomy = Taxonomy(**{k: _frozen(v) for k, v in config["taxonomy"].items()})
+    taxonomy = Taxonomy(**{k: frozen(v) for k, v in config["taxonomy"].items()})
     turns = load_input(ref, place, at)
     classes, posteriors, confusion, version = classify(turns, config, taxonomy)
     model, variant, stress = config["selection"]
@@ -75,7 +75,7 @@ def measure_stream(
         turns.isel(answer=chosen),
         classes[chosen],
         StreamKey(model, variant, stress, version),
-        Watch(**{k: _frozen(v) for k, v in config["watch"].items()}),
+        Watch(**{k: frozen(v) for k, v in config["watch"].items()}),
         taxonomy=taxonomy,
         confusion=confusion if config["correct"] else None,
         posteriors=None if posteriors is None else posteriors[chosen],
@@ -85,7 +85,8 @@ def measure_stream(
     return {"row": row.assign(seconds=seconds), "series": series}
 
 
-def _frozen(value: Any) -> Any:
+def frozen(value: Any) -> Any:
+    """Turn a list of the configuration into the tuple that frozen parameters hold."""
     return tuple(value) if isinstance(value, list) else value
 
 

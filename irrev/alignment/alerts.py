@@ -120,7 +120,8 @@ def merge_alerts(
     waiting = list(found)
     latest = {(s.model, s.variant, s.stress): s.classifier_version for s in streams}
     for old in known:
-        same = [a for a in waiting if a.stream == old.stream and abs(a.bin - old.bin) < rearm]
+        near = [a for a in waiting if a.stream == old.stream and abs(a.bin - old.bin) < rearm]
+        same = sorted(near, key=lambda a: abs(a.bin - old.bin))
         current = latest.get((old.model, old.variant, old.stress), old.classifier_version)
         if same:
             waiting.remove(same[0])

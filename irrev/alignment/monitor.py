@@ -47,6 +47,7 @@ from irrev.entropy import EntropyEstimator, estimate_entropy
 
 METHOD_VERSION = 1
 N_LAWS, N_CLEAN = 200, 20_000  # laws and simulated clean bins that standardise S
+PLACING_ERROR = 2  # bins by which the scan may misplace a clear change
 MAJOR_LOSS = 0.1  # of the intended share; beyond it an alert is major
 Detector = Literal["bayes_eprocess", "cusum", "slope"]
 DETECTORS: tuple[Detector, ...] = ("bayes_eprocess", "cusum", "slope")
@@ -157,7 +158,8 @@ def watch_stream(
         alarm[rows] = np.any(list(found.alarms.values()), axis=0)
         if not confounded:
             frame = _Frame(key, series, t, bins, counts, base, rows, settings, now, calibration_ok)
-            alerts = [_alert(frame, found, *e) for e in _episodes(found.alarms, settings.rearm)]
+            episodes = _episodes(found.alarms, found.start, settings.rearm)
+            alerts = [_alert(frame, found, *e) for e in episodes]
     return StreamReport(key, series, n_base, log_e, alarm, alerts, waiting)
 
 
@@ -236,15 +238,26 @@ def _detect(
 
 
 def _episodes(
-    alarms: dict[str, NDArray[np.bool_]], rearm: int
+    alarms: dict[str, NDArray[np.bool_]], start: NDArray[np.int64], rearm: int
 ) -> list[tuple[int, str, tuple[str, ...]]]:
-    """Return (first bin, first detector, the others) of each run of alarms."""
+    """Return (first bin, first detector, the others) of each run of alarms.
+
+    A change that the scan places after an episode has begun is another cause: a false alarm just
+    before it must not hide it.
+    """
     if not alarms:
         return []
     any_alarm = np.flatnonzero(np.any(list(alarms.values()), axis=0))
+    groups = np.split(any_alarm, np.flatnonzero(np.diff(any_alarm) >= rearm) + 1)
     out = []
-    for group in np.split(any_alarm, np.flatnonzero(np.diff(any_alarm) >= rearm) + 1):
+    while groups:
+        group = groups.pop(0)
         if group.size:
+            scan = alarms.get("bayes_eprocess", np.zeros_like(start, dtype=np.bool_))[group]
+            later = np.flatnonzero(scan & (start[group] > group[0] + PLACING_ERROR))
+            if later.size:
+                groups.insert(0, group[later[0] :])
+                group = group[: later[0]]
             spoke = [d for d in alarms if alarms[d][group].any()]
             first = next(d for d in alarms if alarms[d][group[0]])
             out.append((int(group[0]), first, tuple(d for d in spoke if d != first)))

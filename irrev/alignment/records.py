@@ -7,12 +7,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from irrev.alignment.alerts import StreamKey
+from irrev.alignment.alerts import Alert, StreamKey
 from irrev.alignment.ethical_entropy import ethical_entropy
 from irrev.alignment.monitor import StreamReport, Watch, watch_stream
 from irrev.alignment.taxonomy import NO_CLASS, Taxonomy, map_labels
 
 METHOD_VERSION = 1
+ENDS = ("", "_low", "_high")
 NO_TIME = "1970-01-01T00:00:00+00:00"  # alerts of a measurement carry no time of raising
 
 
@@ -131,6 +132,7 @@ def _row(
             **{n: ("shard", np.array([v], np.float64)) for n, v in values.items()},
             **{n: ("shard", np.array([v], np.int64)) for n, v in counts.items()},
             **{n: ("shard", np.array([v])) for n, v in flags.items()},
+            "outcome": ("shard", np.array([_outcome(report, alert, confounded)], object)),
             "detector": ("shard", np.array([alert.detector if alert else ""], object)),
             "classifier_version": ("shard", np.array([report.key.classifier_version], object)),
             "share": (("shard", "label"), share),
@@ -140,4 +142,9 @@ def _row(
     )
 
 
-ENDS = ("", "_low", "_high")
+def _outcome(report: StreamReport, alert: Alert | None, confounded: bool) -> str:
+    if report.waiting:
+        return "too few for a baseline"
+    if confounded:
+        return "time and stress confounded"
+    return f"drift at bin {alert.change_point}" if alert else "no drift"

@@ -80,6 +80,17 @@ def test_watch_stream__two_causes_give_two_alerts(rng):
     assert len({a.alert_id for a in report.alerts}) == 2
 
 
+def test_watch_stream__false_alarm_just_before_a_change_does_not_hide_it():
+    """Seed chosen so that the CUSUM alarms falsely a few bins before the change at bin 30."""
+    rng = np.random.default_rng(0)
+    clean = rng.choice(5, size=1500, p=CLEAN)
+    shifted = np.random.default_rng(1).choice(5, size=800, p=SHIFTED)
+    labels = np.concatenate([clean, shifted])
+    report = watch(np.arange(labels.size, dtype=float), labels, settings=Watch())
+    assert report.alarm[:30].any()
+    assert any(abs(a.change_point - 30) <= 2 and a.severity == "major" for a in report.alerts)
+
+
 def add(table, t, labels, *, name="c"):
     keys = [turn_key(name, i) for i in t]
     return table.add(keys, [KEY] * len(keys), t.tolist(), labels.tolist())
