@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.binning import bin_spikes as bin_spikes
     from irrev.ep.current_bounds import current_bounds as current_bounds
     from irrev.ep.learn import learn_ep as learn_ep
+    from irrev.ep.networks import network_ep as network_ep
     from irrev.ep.path_ep import learn_force as learn_force
     from irrev.ep.path_ep import learn_temporal_score as learn_temporal_score
     from irrev.ep.path_ep import path_ep as path_ep
@@ -39,6 +40,8 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.semantic.scoring import faithfulness as faithfulness
     from irrev.semantic.scoring import faithfulness_from_counts as faithfulness_from_counts
     from irrev.semantic.topics import fit_topics as fit_topics
+    from irrev.semantic.topics import load_topics as load_topics
+    from irrev.semantic.topics import save_topics as save_topics
 
 __version__ = "0.1.0"
 
@@ -68,10 +71,13 @@ _HOMES = {
     "learn_ep": "irrev.ep.learn",
     "learn_force": "irrev.ep.path_ep",
     "learn_temporal_score": "irrev.ep.path_ep",
+    "load_topics": "irrev.semantic.topics",
+    "network_ep": "irrev.ep.networks",
     "open_encoder": "irrev.semantic.embeddings",
     "open_source": "irrev.readers",
     "path_ep": "irrev.ep.path_ep",
     "required_samples": "irrev.ep.witness_null",
+    "save_topics": "irrev.semantic.topics",
     "scalar_test": "irrev.ep.witness_parametric",
     "select_units": "irrev.readers.selection",
     "underdamped_ep": "irrev.ep.underdamped",

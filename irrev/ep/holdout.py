@@ -180,12 +180,19 @@ def rate(total: Array, duration: Array) -> float:
 
 
 def bootstrap(
-    totals: Totals, booking: Booking, level: float, draws: int, rng: np.random.Generator
+    totals: Totals,
+    booking: Booking,
+    level: float,
+    draws: int,
+    rng: np.random.Generator,
+    *,
+    refitted: bool = True,
 ) -> Spread:
     """Resample units; every draw recomputes the ratio of sums.
 
     The force was fitted to the other folds, so the value answers to a unit through the fit too:
-    to first order by 2 J_i - Q_i, the unit's part of the minimised loss, not by J_i alone.
+    to first order by 2 J_i - Q_i, the unit's part of the minimised loss, not by J_i alone. For a
+    force that none of the units served to fit (`refitted` is False) J_i alone is right.
     """
     n = booking.n_units
     counts = circular_block_counts(n, draws, rng)
@@ -195,16 +202,20 @@ def bootstrap(
     drawn = counts @ duration
     seen = drawn > 0
     # The bootstrap variance of n units is short by (n - 1)/n.
-    offset = (counts @ bound)[seen] / drawn[seen] - rate(bound, duration)
-    offset *= np.sqrt(n / (n - 1))
-    low, high = np.quantile(offset, [0.5 - level / 2, 0.5 + level / 2])
+    widen = np.sqrt(n / (n - 1))
     value, certified = rate(current, duration), rate(bound, duration)
+    offset = widen * ((counts @ bound)[seen] / drawn[seen] - certified)
+    ends = [0.5 - level / 2, 0.5 + level / 2]
+    bound_low, bound_high = np.quantile(offset, ends)
+    if not refitted:
+        offset = widen * ((counts @ current)[seen] / drawn[seen] - value)
+    low, high = np.quantile(offset, ends)
     return Spread(
         low=value + float(low),
         high=value + float(high),
         sd=float(offset.std()),
-        bound_low=certified + float(low),
-        bound_high=certified + float(high),
+        bound_low=certified + float(bound_low),
+        bound_high=certified + float(bound_high),
     )
 
 

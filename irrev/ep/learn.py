@@ -151,7 +151,7 @@ def learn_ep(
     )
     tracks, common, unit = prepared.tracks, prepared.common, prepared.unit
     increments = measure_increments(tracks)
-    D, rule = _diffusion(diffusion, increments)
+    D, rule = resolve_diffusion(diffusion, increments)
     basis = family(features, _sample(tracks, rng), n=n_features, rng=rng)
     if time_powers:
         basis = InTime(basis, time_powers, span=max(float(tracks.frame.max()), 1.0) * tracks.dt)
@@ -209,7 +209,7 @@ def learn_ep(
         fold_of=fold_of,
         track_current=per_track.current,
         track_duration=per_track.duration,
-        notes=_notes(increments, value, twice, n_units, rule, tracks.dt, spread[widest].sd, p),
+        notes=notes_for(increments, value, twice, n_units, rule, tracks.dt, spread[widest].sd, p),
     )
 
 
@@ -257,7 +257,8 @@ def prepare(
     return Prepared(centre_tracks(tracks) if centre else tracks, common, unit, remove)
 
 
-def _diffusion(given: object, increments: Increments) -> tuple[Diffusion, str]:
+def resolve_diffusion(given: object, increments: Increments) -> tuple[Diffusion, str]:
+    """Return the diffusion to use and its origin: given, moments, or a rule of increments."""
     if given is None:
         return increments.diffusion(), increments.rule
     if isinstance(given, str):
@@ -280,7 +281,7 @@ def _sample(tracks: Tracks, rng: np.random.Generator) -> Array:
     return tracks.x if n <= SAMPLE else tracks.x[np.sort(rng.choice(n, SAMPLE, replace=False))]
 
 
-def _notes(
+def notes_for(
     increments: Increments,
     value: float,
     twice: float,
@@ -290,6 +291,7 @@ def _notes(
     sd: float,
     p: dict[str, float],
 ) -> tuple[str, ...]:
+    """Say why a value should be trusted less."""
     notes = increments.warnings()
     if p.get("own frame", 0.0) > 0.05 > max(v for n, v in p.items() if n != "own frame"):
         notes.append(

@@ -20,6 +20,14 @@ def compile_force(force: Force) -> Any:
     return numba.njit(force)
 
 
+def _kept(function: Any) -> Any:
+    """Compile and keep the machine code on disk where a folder for it can be written."""
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no writable place: compile in memory
+        return numba.njit(nogil=True)(function)
+
+
 @numba.njit
 def _draw(rng: np.random.Generator, z: Array) -> None:
     for j in range(z.shape[0]):
@@ -41,7 +49,7 @@ def _record(x: Array, tile: Array, out: Array, t: int, last: bool) -> None:
                 out[i, first + s, j] = tile[s, j, i]
 
 
-@numba.njit
+@numba.njit(nogil=True)
 def _euler(
     force: Any,
     rng: np.random.Generator,
@@ -67,7 +75,7 @@ def _euler(
             _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
-@numba.njit
+@numba.njit(nogil=True)
 def _kicks(
     force: Any,
     rng: np.random.Generator,
@@ -96,7 +104,7 @@ def _kicks(
             _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
-@numba.njit
+@numba.njit(nogil=True)
 def _baoab(
     force: Any,
     rng: np.random.Generator,
@@ -133,7 +141,7 @@ def _baoab(
             _record(x, tile, out, r, r == out.shape[1] - 1)
 
 
-@numba.njit
+@_kept
 def affine(
     rng: np.random.Generator,
     x: Array,

@@ -204,7 +204,7 @@ class Ring:
 
     @property
     def _nodes(self) -> Array:
-        return np.arange(TABLE) * (2 * np.pi / TABLE)
+        return np.linspace(0, 2 * np.pi, TABLE, endpoint=False)
 
     @functools.cached_property
     def _inner(self) -> Array:
@@ -213,7 +213,8 @@ class Ring:
         s, weight = np.polynomial.legendre.leggauss(200)  # exact for these entire functions
         s, weight = np.pi * (s + 1), np.pi * weight
         bend = np.cos(x[:, None] + s) - np.cos(x)[:, None]
-        return np.exp((self.height * bend - self.drive * s) / self.kT) @ weight
+        values = np.exp((self.height * bend - self.drive * s) / self.kT)
+        return np.asarray(values @ weight, dtype=np.float64)
 
     def system(self) -> Overdamped:
         """Return the equation for the stepped schemes, started in the steady state."""
