@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -37,6 +38,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+alerts = typer.Typer(help="List and acknowledge alerts of the monitor.", no_args_is_help=True)
+app.add_typer(alerts, name="alerts")
 out = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
@@ -237,6 +240,49 @@ def report(config: ConfigOption = DEFAULT, at: AtOption = None) -> None:
     pipeline = load(config)
     page = write_page(pipeline, show.open_store(pipeline), at=at)
     out.print(f"report  {os.path.relpath(page)}")
+
+
+@app.command()
+@friendly
+def monitor(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
+    """Watch new transcripts once and send the alerts they raise."""
+    load(config)  # mistakes are told before a server starts
+    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    with server():
+        from flows.monitor import monitor as watch  # after the server is up: imports Prefect
+
+        done = watch(config)
+    if as_json:
+        _print_json(asdict(done))
+        return
+    out.print(
+        f"monitor {done.n_files} files, {done.n_turns:,} new turns, {done.n_streams} streams, "
+        f"{done.n_bad} bad records"
+    )
+    out.print(f"alerts  {done.n_alerts} new, {done.n_sent} sent: python -m flows alerts list")
+
+
+@alerts.command(name="list")
+@friendly
+def alerts_list(
+    config: ConfigOption = DEFAULT,
+    every: Annotated[bool, typer.Option("--all", help="closed ones too")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the alerts on record."""
+    rows = show.alert_records(show.open_store(load(config)), every=every)
+    if as_json:
+        _print_json(rows)
+    else:
+        out.print(show.alert_table(rows))
+
+
+@alerts.command(name="ack")
+@friendly
+def alerts_ack(alert_id: str, config: ConfigOption = DEFAULT) -> None:
+    """Mark an alert as seen."""
+    show.acknowledge(show.open_store(load(config)), alert_id)
+    out.print(f"acknowledged {alert_id}")
 
 
 @app.command()

@@ -14,6 +14,7 @@ from flows.outlets import FileOutlet, WebhookOutlet
 from flows.runners import threads
 from flows.sources import Item, TranscriptsSource
 from irrev.errors import ConfigError
+from storage.layout import ALERTS
 from storage.repository import Repository
 from tasks.monitor import (
     classify_new,
@@ -96,7 +97,7 @@ def _config(pipeline: Pipeline, block: MonitorBlock, item: Item) -> dict[str, An
 
 def _send(pipeline: Pipeline, repo: Repository) -> int:
     """Hand alerts to every outlet; one that fails keeps them for the next run."""
-    if not repo.has("state/monitor/alerts"):
+    if not repo.has(ALERTS):
         return 0
     count = 0
     for number, outlet in enumerate(pipeline.alerts):

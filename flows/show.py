@@ -17,6 +17,7 @@ from flows.specs import SPECS, Column, FlowSpec
 from irrev.errors import StoreError
 from irrev.verdicts import verdict
 from storage.backend import exists
+from storage.layout import ALERTS
 from storage.lookup import compare
 from storage.pending import Pending
 from storage.repository import Repository
@@ -256,3 +257,55 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     for row in state["quarantine"]:
         lines.append(f"quarantine {row['item']}: {row['reason']}")
     return lines
+
+
+# --- alerts --------------------------------------------------------------------------------------
+
+ALERT_COLUMNS = ("alert_id", "model", "variant", "stress", "detector", "severity", "status")
+
+
+def alert_records(repo: Repository, *, every: bool = False) -> list[dict[str, Any]]:
+    """List the alerts on record, newest bin last; closed ones only if all are asked for."""
+    if not repo.has(ALERTS):
+        return []
+    ds = repo.read(ALERTS).load()
+    names = [str(n) for n in ds.data_vars]
+    columns = [ds[n].to_numpy().tolist() for n in names]
+    rows = [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    plain = [{k: None if v != v else v for k, v in row.items()} for row in rows]  # NaN
+    return [row for row in plain if every or row["status"] != "closed"]
+
+
+def alert_table(rows: list[dict[str, Any]]) -> Table:
+    """Return alerts as a table with the figures that decide whether to look."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (*ALERT_COLUMNS, "since bin", "S", "intended"):
+        table.add_column(title.replace("_", " "))
+    for row in rows:
+        cells = [str(row[name]) for name in ALERT_COLUMNS]
+        cells += [
+            str(row["change_point"]),
+            f"{row['entropy']:.3f} nat",
+            f"{row['p_intended']:.0%}",
+        ]
+        table.add_row(*cells)
+    return table
+
+
+def acknowledge(repo: Repository, alert_id: str) -> None:
+    """Mark an alert as seen.
+
+    Raises
+    ------
+    StoreError
+        If no alert has this identifier.
+    """
+
+    def writes(base: str) -> dict[str, xr.Dataset]:
+        ds = repo.read(ALERTS, at=base).load() if repo.has(ALERTS, at=base) else None
+        if ds is None or alert_id not in ds["alert_id"].values:
+            raise StoreError(f"no alert is called {alert_id}; see `python -m flows alerts list`.")
+        status = np.where(ds["alert_id"] == alert_id, "ack", ds["status"]).astype(object)
+        return {ALERTS: ds.assign(status=("alert", status, ds["status"].attrs))}
+
+    repo.commit(writes, message=f"alerts: {alert_id} acknowledged", metadata={})

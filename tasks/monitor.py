@@ -36,14 +36,13 @@ from irrev.alignment.monitor import (
 )
 from irrev.alignment.taxonomy import Taxonomy
 from irrev.alignment.turns import TurnTable
-from irrev.errors import StoreError
 from irrev.readers import content_hash, open_source
 from irrev.schema import validate
+from storage.layout import ALERTS, TURNS
 from storage.repository import Repository, StoreRef
 from tasks.alignment import classify, frozen
 from tasks.cluster import on_worker, worth_retrying
 
-TURNS, ALERTS = "state/monitor/turns", "state/monitor/alerts"
 WEBHOOK_TIMEOUT_S = 10.0
 
 
@@ -216,31 +215,6 @@ def mark_sent(repo: Repository, channel: str, alerts: Sequence[Alert]) -> None:
         return {TURNS: ds.assign_attrs(sent=json.dumps(sent))}
 
     repo.commit(writes, message=f"alerts: {len(alerts)} sent to {channel}", metadata={})
-
-
-def acknowledge(repo: Repository, alert_id: str) -> Alert:
-    """Mark an alert as seen.
-
-    Raises
-    ------
-    StoreError
-        If no alert has this identifier.
-    """
-    chosen: list[Alert] = []
-
-    def writes(base: str) -> dict[str, xr.Dataset]:
-        ds = repo.read(ALERTS, at=base).load() if repo.has(ALERTS, at=base) else None
-        rows = [] if ds is None else np.flatnonzero(ds["alert_id"].to_numpy() == alert_id)
-        if ds is None or not len(rows):
-            raise StoreError(f"no alert is called {alert_id}; see `python -m flows alerts list`.")
-        status = ds["status"].to_numpy().astype(object)
-        status[rows] = "ack"
-        ds = ds.assign(status=("alert", status))
-        chosen[:] = alerts_from_dataset(ds.isel(alert=rows))
-        return {ALERTS: ds}
-
-    repo.commit(writes, message=f"alerts: {alert_id} acknowledged", metadata={})
-    return chosen[0]
 
 
 # --- channels -----------------------------------------------------------------------------------

@@ -123,7 +123,9 @@ def watch_stream(
         Series, evidence and alerts.
     """
     name = hashlib.sha256("\0".join(key).encode()).digest()
-    rng = np.random.default_rng([seed, int.from_bytes(name[:8])])
+    # one generator each: thresholds must not depend on how long the series has become
+    sources = np.random.SeedSequence([seed, int.from_bytes(name[:8])]).spawn(2)
+    for_series, for_thresholds = map(np.random.default_rng, sources)
     counted = labels >= 0
     t, labels = t[counted], labels[counted]
     bins = assign_bins(t, by=settings.by, size=settings.size)
@@ -143,7 +145,7 @@ def watch_stream(
         min_count=settings.min_count,
         level=settings.level,
         n_draws=settings.n_draws,
-        rng=rng,
+        rng=for_series,
     )
     waiting = not reached.size
     # a bin of fixed count is judged when it is full, others when they hold enough
@@ -153,7 +155,7 @@ def watch_stream(
     alerts: list[Alert] = []
     rows = np.flatnonzero(watched & full)
     if rows.size and not waiting:
-        found = _detect(counts[rows], base, settings, rng)
+        found = _detect(counts[rows], base, settings, for_thresholds)
         log_e[rows] = found.log_e
         alarm[rows] = np.any(list(found.alarms.values()), axis=0)
         if not confounded:

@@ -182,3 +182,10 @@ def test_turn_table__a_million_turns_reload_and_dedupe_in_seconds(rng):
     table = TurnTable.empty().add(range(t.size), [KEY] * t.size, t.tolist(), labels.tolist())
     again = table.add(range(t.size), [KEY] * t.size, t.tolist(), labels.tolist())
     assert again.key.size == t.size
+
+
+def test_watch_stream__earlier_alerts_stay_where_they_are_as_the_stream_grows(rng):
+    t, labels = turns(rng, shifted=1500)
+    first = watch(t[:2000], labels[:2000]).alerts[0]
+    later = watch(t, labels).alerts[0]
+    assert (later.alert_id, later.threshold) == (first.alert_id, first.threshold)
