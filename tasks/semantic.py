@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -15,7 +16,7 @@ from irrev.readers.triplets import Triplet, read_triplets
 from irrev.semantic.embeddings import Embeddings, Encoder, embed, open_encoder
 from irrev.semantic.records import answer_table, faithfulness_row
 from irrev.semantic.scoring import faithfulness, sentences_of
-from irrev.semantic.topics import fit_topics
+from irrev.semantic.topics import TopicModel, fit_topics, load_topics
 from storage.inputs import load_input
 from storage.repository import Repository, StoreRef
 from tasks.cluster import on_worker, worth_retrying
@@ -44,6 +45,19 @@ def known_vectors(ref: StoreRef, place: str, encoder: Encoder) -> Embeddings | N
     return known if known.encoder_sha256 == encoder.sha256 else None
 
 
+def topic_model(
+    vectors: NDArray[np.float32],
+    encoder: Encoder,
+    config: dict[str, Any],
+    rng: np.random.Generator,
+) -> TopicModel:
+    """Read the topic model that the configuration names, or fit one to these sentences."""
+    options = {name: value for name, value in config.items() if name != "model"}
+    if config["model"]:
+        return load_topics(config["model"])
+    return fit_topics(vectors, rng=rng, encoder=encoder.name, **options)
+
+
 def measure_faithfulness(
     ref: StoreRef,
     at: str,
@@ -70,8 +84,7 @@ def measure_faithfulness(
     sentences = sentences_of(*texts)
     vectors = embed(sentences, encoder, known=known_vectors(ref, vectors_at, encoder))
     rng = np.random.default_rng(seed)
-    found = vectors.lookup(sentences)
-    topics = fit_topics(found, rng=rng, encoder=encoder.name, **config["topics"])
+    topics = topic_model(vectors.lookup(sentences), encoder, config["topics"], rng)
     scores = faithfulness(
         *texts,
         encoder=encoder,

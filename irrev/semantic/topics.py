@@ -17,14 +17,17 @@ Vassilvitskii, SODA 2007; the soft assignment is ours.
 """
 
 import hashlib
+import json
+import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from irrev.errors import InputError
+from irrev.errors import FormatError, InputError
 from irrev.semantic.udib import sweep_temperature
 
 METHOD_VERSION = 1
@@ -94,6 +97,34 @@ class TopicModel:
                 "numbers were changed; fit it again."
             )
         return model
+
+
+def save_topics(model: TopicModel, path: str | Path) -> None:
+    """Write a topic model to an NPZ file, so that later answers are scored under the same one."""
+    attrs = np.array(json.dumps(model.to_dataset().attrs))
+    np.savez(path, attrs=attrs, centroid=model.centroids, offset=model.offset)
+
+
+def load_topics(path: str | Path) -> TopicModel:
+    """Read what `save_topics` wrote.
+
+    Raises
+    ------
+    FormatError
+        If the file is none of ours.
+    InputError
+        If its numbers do not give its `topic_model_id`.
+    """
+    try:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            attrs = json.loads(str(file["attrs"]))
+            columns = {"centroid": (("topic", "dimension"), file["centroid"])}
+            ds = xr.Dataset({**columns, "offset": ("topic", file["offset"])}, attrs=attrs)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise FormatError(
+            f"{path}: no topic model ({error}); write one by save_topics."
+        ) from error
+    return TopicModel.from_dataset(ds)
 
 
 def default_n_topics(n_sentences: int) -> int:

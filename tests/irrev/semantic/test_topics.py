@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from irrev.errors import InputError, IrrevWarning
-from irrev.semantic.topics import TopicModel, default_n_topics, fit_topics, memberships
+from irrev.errors import FormatError, InputError, IrrevWarning
+from irrev.semantic.topics import (
+    TopicModel,
+    default_n_topics,
+    fit_topics,
+    load_topics,
+    memberships,
+    save_topics,
+)
 from irrev.semantic.udib import Clusters, cluster
 
 
@@ -107,6 +114,28 @@ def test_topic_model__a_changed_number_is_noticed(rng):
     ds["centroid"][0, 0] += 1e-9
     with pytest.raises(InputError, match=r"its numbers were changed; fit it again"):
         TopicModel.from_dataset(ds)
+
+
+def test_save_topics__a_file_brings_the_same_model_back(rng, tmp_path):
+    x, _ = blobs(rng)
+    model = fit_topics(x, rng=rng, encoder="e")
+    save_topics(model, tmp_path / "topics.npz")
+    assert load_topics(tmp_path / "topics.npz").model_id == model.model_id
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut"])
+def test_load_topics__says_how_to_mend(tmp_path, content):
+    (tmp_path / "topics.npz").write_bytes(content)
+    with pytest.raises(FormatError, match=r"no topic model .*write one by save_topics"):
+        load_topics(tmp_path / "topics.npz")
+
+
+def test_load_topics__refuses_a_pickle_and_a_stranger(tmp_path):
+    np.savez(tmp_path / "a.npz", attrs=np.array([{}], dtype=object))
+    np.savez(tmp_path / "b.npz", x=np.ones(3))
+    for name in ("a.npz", "b.npz"):
+        with pytest.raises(FormatError, match="no topic model"):
+            load_topics(tmp_path / name)
 
 
 def test_default_n_topics__is_the_root_of_the_sentences_within_bounds():
