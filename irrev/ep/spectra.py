@@ -131,7 +131,7 @@ def summarise(
     with one_blas_thread():
         parts = (
             _sum_batch(x, batch, whitening, n_bands, cycles, precision)
-            for batch in _batches(ranges, x.shape[1])
+            for batch in batches(ranges, x.shape[1])
         )
         return reduce(add, parts)
 
@@ -208,7 +208,7 @@ def phase_factors(
     return np.asarray(table.conj() / np.abs(table), dtype=np.complex128)
 
 
-def _batches(ranges: Segments, n_channels: int) -> Iterator[Segments]:
+def batches(ranges: Segments, n_channels: int) -> Iterator[Segments]:
     """Group segments of equal length, a bounded number of samples at a time."""
     lengths = ranges[:, 1] - ranges[:, 0]
     for length in np.unique(lengths):

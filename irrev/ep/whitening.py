@@ -75,6 +75,18 @@ class Whitening:
     constant: NDArray[np.bool_]  # (channel,)
     smallest_eigenvalue: float  # of the zero-lag correlation matrix of the channels that vary
 
+    def part(self, start: int, stop: int) -> "Whitening":
+        """Return the filters of a range of channels."""
+        span = slice(start, stop)
+        return Whitening(
+            self.centre[span],
+            self.filters[span],
+            self.order[span],
+            self.correlation_time[span],
+            self.constant[span],
+            self.smallest_eigenvalue,
+        )
+
 
 def summarise_lags(chunk: ArrayLike, *, segments: ArrayLike | None = None) -> LagSums:
     """Sum the lag products that fix the whitening filters.

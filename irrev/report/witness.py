@@ -148,7 +148,7 @@ def _pairs(pairs: xr.Dataset, name: str) -> TableBlock:
         cells = [
             str(row["pair"].item()).replace("|", " – "),
             f"{float(row['W']):.3g} ± {float(row['W_se']):.1g}",
-            f"{float(row['irr_fraction']):.2f}",
+            f"{float(row['irr_fraction']):.2f}" if bool(row["reject"]) else "",
             f"{float(row['sigma']):.3g} ± {float(row['sigma_se']):.1g}",
             f"{float(row['q']):.2g}",
             f"{float(row['q_irr']):.2g}",
