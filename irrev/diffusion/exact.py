@@ -62,7 +62,7 @@ class GaussianMixture(DenoiserBase):
         self.log_weights = self._tensor(np.log(w / w.sum()))
         self.means = self._tensor(mu)
         self.labels = torch.as_tensor(lab, device=self.device)
-        self.num_classes = int(lab.max()) + 1
+        self.num_classes: int | None = int(lab.max()) + 1
         self.dim = dim or (d,)
         if math.prod(self.dim) != d:
             raise InputError(f"means have {d} coordinates but dim={self.dim}; make them agree.")

@@ -218,9 +218,10 @@ def _squared_speeds(
         for i in range(len(times)):
             e = noise.like(x0)
             level = float(np.clip(s[i] / m[i], low, high))
-            denoised = denoiser(x0 + level * e, level, None)
-            drift = m[i] * ds[i] / s[i] - dm[i]
-            nu = float(ds[i] / s[i]) * (float(m[i]) * x0 + float(s[i]) * e) - drift * denoised
+            x = x0 + level * e
+            denoised = denoiser(x, level, None)
+            # Equation (1) as dm D + ds e_hat: no cancellation, and it survives the clamp.
+            nu = float(dm[i]) * denoised + float(ds[i]) * (x - denoised) / level
             out.append(nu.flatten(1).double().square().sum(1))
     return torch.stack(out, dim=1).cpu().numpy()
 

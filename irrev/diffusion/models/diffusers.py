@@ -40,7 +40,7 @@ class _LatentDenoiser(DenoiserBase):
         alphas_cumprod: Tensor,
         *,
         dim: tuple[int, ...],
-        num_classes: int,
+        num_classes: int | None,
         dtype: torch.dtype,
         device: str | torch.device,
     ) -> None:

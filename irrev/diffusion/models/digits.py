@@ -112,8 +112,8 @@ class DigitNetwork(nn.Module):
 class DigitDenoiser(DenoiserBase):
     """The trained network as a denoiser."""
 
-    dim = SHAPE
-    num_classes = N_CLASSES
+    dim: tuple[int, ...] = SHAPE
+    num_classes: int | None = N_CLASSES
     sigma_range = SIGMA_RANGE
 
     def __init__(
