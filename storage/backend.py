@@ -111,7 +111,13 @@ def make(ref: StoreRef) -> ic.Repository:
                     f"{ref.url}: holds {foreign[0]!r} but no store; "
                     "choose an empty or new folder as `store.url`."
                 )
-        return ic.Repository.open_or_create(storage_of(ref))
+        storage = storage_of(ref)
+        try:
+            return ic.Repository.open_or_create(storage)
+        except ic.IcechunkError:
+            if not ic.Repository.exists(storage):
+                raise
+            return ic.Repository.open(storage)  # on S3 another process was faster
 
 
 def _s3(url: str) -> ic.Storage:

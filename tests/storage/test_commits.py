@@ -255,3 +255,11 @@ def test_append__loses_no_part_of_two_writers(repo, table, monkeypatch):
         "rival:x",
         "mine:x",
     ]
+
+
+@pytest.mark.parametrize("kind", ["folder_ref", "s3_ref"])
+def test_open__by_several_processes_makes_one_store(kind, request):
+    ref = request.getfixturevalue(kind)
+    versions, groups = written_by(ref.url, 4, 1)
+    assert_all_there(Repository.open(ref), versions, groups)
+    assert len(set(versions)) == 4
