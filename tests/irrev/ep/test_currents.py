@@ -19,6 +19,7 @@ from irrev.ep.steps import Tracks, cut_blocks, select, steps_of, tracks_from
 from irrev.ep.underdamped import underdamped_ep
 from irrev.errors import InputError
 from irrev.simulate.chains import simulate
+from irrev.simulate.ou import exact_ou
 from irrev.simulate.systems import Oscillators, rotation
 
 DT = 0.01
@@ -106,6 +107,16 @@ def test_learn_field__finds_the_fields_of_a_rotation(paths, quantity, matrix):
     limit = 4 * np.sqrt(2 / 1000) + 5 * DT
     found = field.c[1:].T
     assert found == pytest.approx(np.array(matrix, float), abs=limit)
+
+
+def test_learn_field__two_lags_make_the_drift_second_order():
+    """Ornstein-Uhlenbeck k = 1, dt = 0.1: one lag -0.9516, two lags -0.9969."""
+    x = simulate(exact_ou([[-1.0]], [[1.0]], dt=0.1), n_trajectories=2000, n_steps=500, seed=4)
+    tracks, basis = tracks_from(x, dt=0.1), polynomial(1, 1)
+    one, two = (learn_field(tracks, basis, "drift", lag=lag).c[1, 0] for lag in (1, 2))
+    error = np.sqrt(2 / (2000 * 50))
+    assert one == pytest.approx(-0.9516, abs=4 * error)
+    assert 2 * one - two == pytest.approx(-0.9969, abs=4 * 3 * error)
 
 
 def test_learn_field__score_needs_the_diffusion(paths):

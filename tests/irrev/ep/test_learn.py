@@ -57,6 +57,45 @@ def test_learn_ep__ring_with_fourier_functions():
     assert est.certified <= ring.ep_rate + 4 * est.sd
 
 
+def test_learn_ep__diffusion_may_depend_on_position():
+    """Ring, D = 1 + cos(x)/2, Ito drift v + D': uniform density, f = v/D, EPR = v^2 <1/D>."""
+    v, dt, rng = 2.0, 0.005, np.random.default_rng(7)
+    x = rng.uniform(0, 2 * np.pi, 300)
+    path = [x]
+    for _ in range(600):
+        noise = np.sqrt(2 * (1 + 0.5 * np.cos(x)) * dt) * rng.standard_normal(300)
+        x = x + (v - 0.5 * np.sin(x)) * dt + noise
+        path.append(x)
+    est = learn_ep(
+        np.stack(path, axis=1)[..., None],
+        dt=dt,
+        features="fourier",
+        n_features=3,
+        diffusion=lambda x: (1 + 0.5 * np.cos(x))[:, :, None],
+        null_draws=20,
+    )
+    exact = v**2 / np.sqrt(1 - 0.25)
+    # Euler's relative bias is below dt max|F'|, and 3 harmonics of 1/D leave 2 % of its variance.
+    assert est.value == pytest.approx(exact, abs=4 * est.sd + 0.01 * exact)
+    assert est.significant
+
+
+def test_learn_ep__traps_that_turn_in_one_film_are_found_in_their_own_frames():
+    """Each bead in its own trap: the force is linear about each track's mean only."""
+    x = simulate(rotation().chain(1 / 24), n_trajectories=60, n_steps=240, seed=3)
+    x = x + np.random.default_rng(0).uniform(0, 100, size=(60, 1, 2))
+    est = learn_ep(x, dt=1 / 24, common_time=True, centre=True, null_draws=99)
+    assert est.significant
+    assert set(est.unit_p) == {"track", "time block"}
+
+
+def test_learn_ep__one_trap_filmed_with_many_beads_survives_in_own_frames():
+    x = simulate(rotation().chain(1 / 24), n_trajectories=60, n_steps=240, seed=3)
+    est = learn_ep(x, dt=1 / 24, common_time=True, null_draws=99)
+    assert est.significant
+    assert est.unit_p["own frame"] < 0.05
+
+
 def test_learn_ep__moments_share_the_bias_of_second_moments():
     """EPR low by <(f.F)^2> dt / (2 <f.Df>): rotation 7.606 at dt = 0.01 instead of 7.92."""
     x = simulate(rotation().chain(0.01), n_trajectories=400, n_steps=1000, seed=5)

@@ -90,6 +90,23 @@ def test_exact_ou__sampled_lag_covariance_is_the_propagated_one():
     assert lag == pytest.approx(expected, abs=4 * np.sqrt(2 / n))
 
 
+@pytest.mark.parametrize(
+    ("dt", "exact", "second"),
+    [(0.1, 7.1905, 8.0045), (0.05, 7.5972, 8.0038), (0.01, 7.9199, 8.0002)],
+)
+def test_finite_dt_ep_rate__matches_published_values(dt, exact, second):
+    """Rotation k = 1, w = 2: 2 w/k e^{-k dt} sin(w dt)/dt."""
+    system = rotation()
+    found = system.finite_dt_ep_rate(dt)
+    assert found == pytest.approx(4 * np.exp(-dt) * np.sin(2 * dt) / dt, rel=1e-9)
+    assert found == pytest.approx(exact, abs=5.1e-5)
+    assert 2 * found - system.finite_dt_ep_rate(2 * dt) == pytest.approx(second, abs=5.1e-5)
+
+
+def test_finite_dt_ep_rate__the_fitted_force_is_shifted():
+    assert rotation().finite_dt_ep_rate(0.01, fitted=True) == pytest.approx(7.8805, abs=5.1e-5)
+
+
 def test_stationary_cov__names_the_growing_direction():
     with pytest.raises(InputError, match=r"real part 1\.0; need < 0"):
         stationary_cov([[1.0]], [[1.0]])
