@@ -22,9 +22,8 @@ def answers_by_support(ds: xr.Dataset, ax: Axes | None = None, *, fdr: float = 0
     """
     ax = ax or new_axes(4.8, 3.4)
     departed = benjamini_hochberg(ds["p_perm"].to_numpy()) <= fdr
-    for k, (which, text) in enumerate(
-        ((departed, "departs from its question"), (~departed, "no"))
-    ):
+    groups = ((departed, "departs from its question"), (~departed, "not shown to depart"))
+    for k, (which, text) in enumerate(groups):
         ax.plot(
             ds["support_lex"].to_numpy()[which],
             ds["sf_smooth"].to_numpy()[which],
@@ -76,7 +75,7 @@ def rankings(row: xr.Dataset, ax: Axes | None = None) -> Axes:
         )
     ax.axvline(0.5, color="0.5", linestyle="--", linewidth=0.8)
     ax.set_yticks(range(len(scores)), [s.replace("_", " ") for s in reversed(scores)])
-    ax.set(xlim=(0, 1), xlabel="probability that a supported answer has the better score")
+    ax.set(xlim=(0, 1), xlabel="supported answer ranked above: probability")
     if ax.get_legend_handles_labels()[0]:
         ax.legend(fontsize="small", loc="lower left")
     return ax

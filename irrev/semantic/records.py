@@ -18,8 +18,12 @@ from irrev.stats import benjamini_hochberg
 
 METHOD_VERSION = 1
 MEANS = ("sf_smooth", "sep_total", "kept_mass", "ungrounded", "support_cos", "support_lex")
-# name of a score -> +1 where larger values should mean better support
-RANKED = {"sf_smooth": 1, "sep_total": -1, "support_cos": 1, "support_lex": 1}
+RANKED = {  # name -> variable, and -1 where smaller values should mean better support
+    "sf_smooth": ("sf_smooth", 1),
+    "less sep_total": ("sep_total", -1),
+    "support_cos": ("support_cos", 1),
+    "support_lex": ("support_lex", 1),
+}
 PAIRINGS = ("all pairs", "like length", "same question")
 
 Array = NDArray[np.float64]
@@ -129,7 +133,8 @@ def _rankings(
     for name in (*RANKED, "fewer words"):
         score = -words.astype(np.float64)
         if name in RANKED:
-            score = RANKED[name] * scores[name].to_numpy()[labelled]
+            variable, sign = RANKED[name]
+            score = sign * scores[variable].to_numpy()[labelled]
         for pairing in PAIRINGS if labelled.any() else ():
             names.append((name, pairing))
             found.append(
