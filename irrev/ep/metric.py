@@ -78,3 +78,18 @@ def pair_vector(matrix: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the entries above the diagonal, row by row."""
     upper = np.triu(np.ones(matrix.shape, bool), 1)
     return np.asarray(matrix, dtype=np.float64)[upper]
+
+
+def pair_units(
+    chosen: NDArray[np.int64], n_units: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the units i < j of the given pairs, counted row by row.
+
+    Examples
+    --------
+    >>> [x.tolist() for x in pair_units(np.array([0, 2]), 3)]
+    [[0, 1], [1, 2]]
+    """
+    first = np.concatenate([[0], np.cumsum(np.arange(n_units - 1, 0, -1))])
+    i = np.searchsorted(first, chosen, side="right") - 1
+    return i, chosen - first[i] + i + 1

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.ep import kernels
-from irrev.ep.metric import PairMetric, pair_matrix, pair_metric, pair_vector
+from irrev.ep.explicit import Antisymmetric, AntisymmetricTable
+from irrev.ep.metric import PairMetric, pair_matrix, pair_metric, pair_units, pair_vector
 
 CHUNK = 4096  # samples whose products are formed at a time: 10 MB at 300 units
 
@@ -82,21 +83,21 @@ class Observables(Protocol):
         """Return g of the given samples, shape (rows, n_observables); few observables only."""
         ...
 
+    def select(self, chosen: NDArray[np.int64]) -> "Table":
+        """Return the given observables only, as a table in single precision."""
+        ...
 
-class _Antisymmetric:
-    """Reversed samples carry the opposite sign."""
 
-    def reverse_values(self: Observables, theta: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return theta . g of each reversed sample, nats."""
-        return -self.values(theta)
+class Table(Observables, Protocol):
+    """Few observables, whose values on every sample are held."""
 
-    def reverse_total(self: Observables, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return sum_t w_t g_t over the reversed samples."""
-        return -self.total(weights)
+    def second_moment(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return sum_t w_t g_t g_t' over the reversed samples."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class SpikePairs(_Antisymmetric):
+class SpikePairs(Antisymmetric):
     """`pair` of sparse 0/1 rows in +-1 coding; cost follows pairs of spikes."""
 
     indptr: NDArray[np.int64]  # (n_bins + 1,)
@@ -139,18 +140,36 @@ class SpikePairs(_Antisymmetric):
         lagged = 1.0 - 2.0 * (ends - 2.0 * both) / self.n_samples  # <s(0) s(1)>
         return pair_metric(mean, 1.0 - mean**2, lagged - mean**2, self.n_samples)
 
+    def select(self, chosen: NDArray[np.int64]) -> AntisymmetricTable:
+        """Return the given pairs as a table."""
+        i, j = pair_units(chosen, self.n_units)
+        table = np.empty((self.n_samples, chosen.size), np.float32)
+        for k in range(0, self.n_samples, CHUNK):
+            before, after = self._dense(np.arange(k, min(k + CHUNK, self.n_samples)), np.float32)
+            part = after[:, i] * before[:, j] - before[:, i] * after[:, j]
+            table[k : k + CHUNK] = part
+        return AntisymmetricTable(table)
+
     def columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return g of the given transitions."""
+        i, j = np.triu_indices(self.n_units, 1)
+        before, after = self._dense(rows, np.float64)
+        return after[:, i] * before[:, j] - before[:, i] * after[:, j]
+
+    def _dense(
+        self, rows: NDArray[np.int64], dtype: type[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Return the +-1 states before and after the given transitions."""
         ends = (self.starts[rows], self.starts[rows] + 1)
         before, after = (
-            2.0 * kernels.dense_rows(self.indptr, self.indices, bins, self.n_units) - 1.0
+            kernels.dense_rows(self.indptr, self.indices, bins, self.n_units).astype(dtype)
             for bins in ends
         )
-        return _pair_columns(before, after)
+        return 2 * before - 1, 2 * after - 1
 
 
 @dataclass(frozen=True, slots=True)
-class DensePairs(_Antisymmetric):
+class DensePairs(Antisymmetric):
     """`pair` of dense rows: spins, real values, or spikes of high rate coded +-1."""
 
     before: NDArray[np.number]  # (n_samples, unit) state before each step
@@ -200,19 +219,23 @@ class DensePairs(_Antisymmetric):
         mean, square, lagged = (x / self.n_samples for x in (mean, square, lagged))
         return pair_metric(mean, square - mean**2, lagged - mean**2, self.n_samples)
 
+    def select(self, chosen: NDArray[np.int64]) -> AntisymmetricTable:
+        """Return the given pairs as a table."""
+        i, j = pair_units(chosen, self.n_units)
+        table = np.empty((self.n_samples, chosen.size), np.float32)
+        for part, before, after in self._parts(np.float32):
+            table[part] = after[:, i] * before[:, j] - before[:, i] * after[:, j]
+        return AntisymmetricTable(table)
+
     def columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return g of the given steps."""
-        return _pair_columns(
-            self.before[rows].astype(np.float64), self.after[rows].astype(np.float64)
-        )
+        i, j = np.triu_indices(self.n_units, 1)
+        before, after = (x[rows].astype(np.float64) for x in (self.before, self.after))
+        return after[:, i] * before[:, j] - before[:, i] * after[:, j]
 
-    def _parts(self) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+    def _parts(
+        self, dtype: type[np.floating] = np.float64
+    ) -> Iterator[tuple[slice, NDArray[np.floating], NDArray[np.floating]]]:
         for k in range(0, self.n_samples, CHUNK):
             part = slice(k, min(k + CHUNK, self.n_samples))
-            yield part, self.before[part].astype(np.float64), self.after[part].astype(np.float64)
-
-
-def _pair_columns(before: NDArray[np.float64], after: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return s_i(1) s_j(0) - s_i(0) s_j(1) for i < j, row by row."""
-    i, j = np.triu_indices(before.shape[1], 1)
-    return after[:, i] * before[:, j] - before[:, i] * after[:, j]
+            yield part, self.before[part].astype(dtype), self.after[part].astype(dtype)
