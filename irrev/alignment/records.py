@@ -89,6 +89,8 @@ def measure_behaviour(
     series = report.series.assign(
         log_e=("bin", report.log_e), alarm=("bin", report.alarm)
     ).assign_attrs(n_baseline_bins=report.n_baseline_bins)
+    if confusion is not None:
+        series["confusion"] = (("label", "predicted"), confusion)
     return _row(turns, classes, report, whole, settings, confounded, taxonomy), series
 
 

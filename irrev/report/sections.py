@@ -7,6 +7,7 @@ import xarray as xr
 
 from irrev import plots
 from irrev.citations import cite
+from irrev.report.behaviour import behaviour
 from irrev.report.currents import currents
 from irrev.report.faithfulness import faithfulness
 from irrev.report.page import Picture, Section, TableBlock, picture
@@ -161,5 +162,6 @@ SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
     "spikes/maxent": maxent,
     "timeseries/witness": witness,
     "trajectories/currents": currents,
+    "transcripts/ethical_entropy": behaviour,
     "triplets/faithfulness": faithfulness,
 }
