@@ -25,6 +25,7 @@ from irrev.semantic.faithfulness import ALPHA, smooth_divergence, to_faithfulnes
 
 METHOD_VERSION = 1
 INTERVAL = (0.025, 0.5, 0.975)
+MOST_CELLS = 2_000_000  # held at once; the draws do not depend on it
 TIE = 1e-12  # relative; equal counts in another order differ by rounding
 
 
@@ -95,10 +96,12 @@ def permuted_divergence(
 ) -> NDArray[np.float64]:
     """Smoothed divergence with the sentences dealt again, nats, shape (permutation,)."""
     pooled = np.concatenate([question, answer])
-    order = np.argsort(rng.random((permutations, len(pooled))), axis=1)
-    chosen = np.zeros(order.shape)
-    np.put_along_axis(chosen, order[:, : len(question)], 1.0, axis=1)
-    n_q = chosen @ pooled
+    n_q = np.empty((permutations, pooled.shape[1]))
+    for rows in _pieces(permutations, len(pooled)):
+        order = np.argsort(rng.random((len(rows), len(pooled))), axis=1)
+        chosen = np.zeros(order.shape)
+        np.put_along_axis(chosen, order[:, : len(question)], 1.0, axis=1)
+        n_q[rows] = chosen @ pooled
     return smooth_divergence(n_q, np.maximum(pooled.sum(0) - n_q, 0.0), alpha=alpha)
 
 
@@ -107,7 +110,16 @@ def _redraw(
 ) -> NDArray[np.float64]:
     """Return counts per topic of bootstrap texts, shape (draw, topic)."""
     n = len(sentences)
-    return rng.multinomial(n, np.full(n, 1.0 / n), size=draws) @ sentences
+    counts = np.empty((draws, sentences.shape[1]))
+    for rows in _pieces(draws, n):
+        counts[rows] = rng.multinomial(n, np.full(n, 1.0 / n), size=len(rows)) @ sentences
+    return counts
+
+
+def _pieces(draws: int, n_sentences: int) -> list[NDArray[np.int64]]:
+    """Split draws into pieces of at most `MOST_CELLS` draws times sentences."""
+    n_pieces = -(-draws * n_sentences // MOST_CELLS)
+    return np.array_split(np.arange(draws), min(max(n_pieces, 1), draws))
 
 
 def _posterior(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from irrev.semantic import uncertainty as module
 from irrev.semantic.faithfulness import restricted_divergence, smooth_divergence, to_faithfulness
 from irrev.semantic.uncertainty import faithfulness_spread, permuted_divergence
 
@@ -34,6 +35,12 @@ def test_faithfulness_spread__the_posterior_never_holds_the_released_points(rele
         assert spread.post_low < spread.post_median < spread.post_high < point[i]
     first = of(released, 0, permutations=1)
     assert (first.post_low, first.post_high) == pytest.approx((0.29, 0.61), abs=0.03)
+
+
+def test_faithfulness_spread__pieces_change_no_draw(released, monkeypatch):
+    whole = of(released, 0)
+    monkeypatch.setattr(module, "MOST_CELLS", 5_000)
+    assert of(released, 0) == whole
 
 
 def test_faithfulness_spread__small_alpha_stays_finite(released):
