@@ -87,11 +87,18 @@ class Surrogates(Null):
     draws: int = Field(default=999, ge=19, description="surrogates of each pair")
 
 
+class NormalInterval(Model):
+    """Confidence intervals from standard errors."""
+
+    level: float = Field(default=0.95, gt=0, lt=1, description="coverage of the interval")
+
+
 class TimeseriesBlock(Block):
     """Cross-spectral witness of multichannel records."""
 
     kinds: ClassVar[tuple[str, ...]] = ("timeseries",)
     witness: Witness = Witness()
+    interval: NormalInterval = NormalInterval()  # pyright: ignore[reportIncompatibleVariableOverride]
     null: Surrogates = Surrogates()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
