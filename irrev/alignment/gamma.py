@@ -7,7 +7,7 @@ Base runs hop between classes, tuned runs are also reset to the intended class 0
 `gamma_ml` fits (1) to base (gamma = 0) and tuned counts jointly by multinomial likelihood, with
 shared R, pi and p(0). With pi free (`destinations="free"`, the default above two classes) it is
 unbiased for unequal classes; with pi and the rest of p(0) uniform the likelihood sees the intended
-class only and is 3-30 % too high there. `gamma_slope`, the entropy growth that the tuned variant
+class only and is 3-20 % too high there. `gamma_slope`, the entropy growth that the tuned variant
 lacks, needs no model: quote it when the fit is rejected. `kappa_difference` compares relaxation
 rates of S(t); it is descriptive only, not gamma_eff: S is quadratic in p near uniform.
 

@@ -1,0 +1,54 @@
+"""Speed of the behaviour methods: entropy with intervals, drift, the monitor's state."""
+
+import numpy as np
+import pytest
+
+from irrev.alignment.alerts import StreamKey
+from irrev.alignment.drift import bayes_eprocess
+from irrev.alignment.ethical_entropy import ethical_entropy
+from irrev.alignment.monitor import Watch, watch_stream
+from irrev.alignment.turns import TurnTable
+from irrev.entropy import nsb_entropy
+
+LAW = [0.9, 0.04, 0.03, 0.02, 0.01]
+KEY = StreamKey("m", "v", "s", "c")
+
+
+def labels(n):
+    return np.random.default_rng(0).choice(5, size=n, p=LAW)
+
+
+@pytest.mark.parametrize("n", [10_000, 1_000_000])
+def test_ethical_entropy_speed(benchmark, n):
+    classes, bins = labels(n), np.arange(n) // 50
+    rng = np.random.default_rng(0)
+    benchmark(ethical_entropy, classes, bins, n_draws=100, rng=rng)
+
+
+@pytest.mark.parametrize("n_bins", [200, 20_000])
+def test_bayes_eprocess_speed(benchmark, n_bins):
+    counts = np.random.default_rng(0).multinomial(50, LAW, size=n_bins)
+    benchmark(bayes_eprocess, counts, [900, 40, 30, 20, 10])
+
+
+@pytest.mark.parametrize("n_bins", [100, 10_000])
+def test_nsb_entropy_speed(benchmark, n_bins):
+    counts = np.random.default_rng(0).multinomial(50, LAW, size=n_bins)
+    benchmark(nsb_entropy, counts)
+
+
+@pytest.mark.parametrize("n", [10_000, 1_000_000])
+def test_turn_table_replay_speed(benchmark, n):
+    """Add a thousand known turns to a table that has them."""
+    keys = np.arange(n)
+    table = TurnTable.empty().add(keys, [KEY] * n, keys.astype(float), labels(n))
+    few = keys[:1000]
+    benchmark(table.add, few, [KEY] * 1000, few.astype(float), labels(1000))
+
+
+@pytest.mark.parametrize("n", [2_000, 200_000])
+def test_watch_stream_speed(benchmark, n):
+    """The CUSUM's threshold is simulated for every stream: a constant part of about a second."""
+    t = np.arange(n, dtype=float)
+    settings = Watch(n_draws=100)
+    benchmark.pedantic(watch_stream, (KEY, t, labels(n), settings), {"now": ""}, rounds=2)
