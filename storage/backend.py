@@ -8,6 +8,7 @@ conditional writes, memory has a lock of this process.
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from irrev.errors import StoreError
 ic.set_logs_filter("error")  # "local storage is not safe" is answered by the lock
 
 LOCK_TIMEOUT_S = 120.0  # a commit takes 0.03 s; 100 writers in a queue are still well below
+MAKING_S, POLL_S = 10.0, 0.1  # making a store takes some requests
 MEMORY = "memory:"
 PARTS = {"chunks", "manifests", "refs", "snapshots", "transactions", "config.yaml"}
 MENDS = (
@@ -111,13 +113,20 @@ def make(ref: StoreRef) -> ic.Repository:
                     f"{ref.url}: holds {foreign[0]!r} but no store; "
                     "choose an empty or new folder as `store.url`."
                 )
-        storage = storage_of(ref)
+        return _open_or_create(ref)
+
+
+def _open_or_create(ref: StoreRef) -> ic.Repository:
+    """Make a store; if another process is at it (on S3 there is no lock), wait for that one."""
+    storage = storage_of(ref)
+    for _ in range(int(MAKING_S / POLL_S)):
         try:
             return ic.Repository.open_or_create(storage)
-        except ic.IcechunkError:
-            if not ic.Repository.exists(storage):
+        except ic.IcechunkError as error:
+            if not re.search("clean prefixes|branch update conflict", str(error)):
                 raise
-            return ic.Repository.open(storage)  # on S3 another process was faster
+        time.sleep(POLL_S)
+    raise StoreError(f"{ref.url}: a store was begun here and never finished; empty it first.")
 
 
 def _s3(url: str) -> ic.Storage:

@@ -1,6 +1,7 @@
 import os
 import resource
 from contextlib import contextmanager
+from pathlib import Path
 
 import filelock
 import numpy as np
@@ -150,3 +151,11 @@ def test_open__takes_over_a_store_whose_making_was_killed(folder_ref):
     make(folder_ref)
     repo = Repository.open(folder_ref, create=True)
     assert repo.children("") == ["inputs", "models", "results", "state"]
+
+
+def test_open__says_when_the_making_was_killed_half_way(folder_ref, monkeypatch):
+    monkeypatch.setattr("storage.backend.MAKING_S", 0.2)
+    make(folder_ref)
+    (Path(folder_ref.url) / "refs" / "branch.main" / "ref.json").unlink()
+    with pytest.raises(StoreError, match="begun here and never finished; empty it first"):
+        Repository.open(folder_ref, create=True)
