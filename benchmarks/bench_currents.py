@@ -61,9 +61,8 @@ def table() -> None:
     """Print CPU seconds and nanoseconds per step and component; the floor reads the steps."""
     torch.set_num_threads(1)
     learn_ep(paths(10, 2), dt=DT, null_draws=10)
-    print(
-        f"{'trajectories':>12} {'dim':>4} {'reading':>9} {'sums':>9} {'learn_ep':>9} {'ns/step':>8}"
-    )
+    head = ("trajectories", "dim", "reading", "sums", "learn_ep", "ns/step")
+    print("{:>12} {:>4} {:>9} {:>9} {:>9} {:>8}".format(*head))
     for n, dim in ((10, 5), (100, 5), (1000, 5), (100, 2), (100, 10), (100, 20), (100, 50)):
         x = paths(n, dim)
         tracks = tracks_from(x, dt=DT)

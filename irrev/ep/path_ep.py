@@ -39,6 +39,7 @@ from irrev.errors import InputError
 
 ScalarField = Callable[[Array, Array], Array]  # (point, dim), (point,) -> (point,)
 
+DOMINANT = 0.1  # share of the average that one trajectory may carry
 RARE = 5.0  # mean entropy production above which exp(-ds) is carried by rare trajectories
 
 
@@ -73,7 +74,7 @@ class PathEp:
             without_h=without_h,
             ift=float(weight.mean()),
             ift_error=float(weight.std() / np.sqrt(len(weight))),
-            reliable=bool(ep.mean() < RARE),
+            reliable=bool(ep.mean() < RARE and weight.max() < DOMINANT * weight.sum()),
         )
 
     @property

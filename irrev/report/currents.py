@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 
 from irrev import plots
 from irrev import plots_currents as own
@@ -31,7 +32,7 @@ def currents(ds: xr.Dataset, extras: Mapping[str, xr.Dataset]) -> Section:
     if done:
         pictures.append(
             picture(
-                plots.ep_by_shard(ds),
+                _by_source(ds),
                 alt="Entropy production rate with interval. "
                 + "; ".join(f"{_name(ds, i)}: {_words(ds, i)}" for i in done[:6]),
                 caption="Held-out entropy production rate with its interval. Filled: significant "
@@ -45,9 +46,15 @@ def currents(ds: xr.Dataset, extras: Mapping[str, xr.Dataset]) -> Section:
         verdicts=[f"{_name(ds, i)}: {_words(ds, i)}" for i in range(ds.sizes["shard"])],
         statement=MEANING,
         pictures=pictures,
-        tables=[_table(ds), _diagnostics(ds, done)],
+        tables=[_table(ds), _diagnostics(ds, done), _notes(ds, done)],
         references=cite("currents"),
     )
+
+
+def _by_source(ds: xr.Dataset) -> Axes:
+    ax = plots.ep_by_shard(ds)
+    ax.set_xlabel("held-out EP rate (nat/s)")
+    return ax
 
 
 def _name(ds: xr.Dataset, i: int) -> str:
@@ -98,7 +105,7 @@ def _table(ds: xr.Dataset) -> TableBlock:
     level = 100 * float(ds.attrs.get("level", 0.95))
     head = ["source", "condition", "tracks", "steps", f"EP, nat/s ({level:g} % interval)"]
     head += ["certified", "second order in dt", "without drift removal", "training", "resampled"]
-    head += ["p", "q", "verdict", "notes"]
+    head += ["p", "q", "verdict"]
     rows = []
     for i in range(ds.sizes["shard"]):
         row = ds.isel(shard=i)
@@ -109,9 +116,9 @@ def _table(ds: xr.Dataset) -> TableBlock:
             names = ("ep_certified", "ep_second_order", "ep_raw", "ep_train")
             cells += [f"{float(row[n]):.3g}" for n in names]
             cells += [str(row["unit"].item()), f"{float(row['p']):.3g}", f"{float(row['q']):.3g}"]
-            cells += [verdict(ds, i), str(row["notes"].item())]
+            cells.append(verdict(ds, i))
         else:
-            cells += [""] * 10 + [verdict(ds, i), str(row["error"].item())]
+            cells += [""] * 10 + [f"{verdict(ds, i)}: {row['error'].item()}"]
         rows.append(cells)
     return TableBlock("Results by source and condition", head, rows)
 
@@ -134,6 +141,16 @@ def _diagnostics(ds: xr.Dataset, done: list[int]) -> TableBlock:
             ]
         )
     return TableBlock("What the increments say", head, rows)
+
+
+def _notes(ds: xr.Dataset, done: list[int]) -> TableBlock:
+    rows = [
+        [str(ds[n].to_numpy()[i]) for n in ("source", "condition")] + [note]
+        for i in done
+        for note in str(ds["notes"].to_numpy()[i]).split("; ")
+        if note
+    ]
+    return TableBlock("What to be wary of", ["source", "condition", "note"], rows)
 
 
 def _p(row: xr.Dataset, name: str) -> str:
