@@ -64,7 +64,7 @@ def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
 
 def _cell(ds: xr.Dataset, i: int, column: Column) -> str:
     names = column.name.split(" … ")
-    return " … ".join(column.form.format(ds[name].to_numpy()[i].item()) for name in names)
+    return " … ".join(column.form.format(ds[name].isel(shard=i).item()) for name in names)
 
 
 def records(ds: xr.Dataset) -> list[dict[str, Any]]:

@@ -60,6 +60,8 @@ def alert_lines(config):
 
 @pytest.mark.server
 def test_transcripts__finds_a_planted_drift_and_stores_no_text(chats, prefect_server):
+    from flows.show import result_table
+    from flows.specs import SPECS
     from flows.transcripts import transcripts
 
     logs = chats.parent / "logs"
@@ -76,6 +78,8 @@ def test_transcripts__finds_a_planted_drift_and_stores_no_text(chats, prefect_se
     assert abs(int(drifting["change_bin"]) - 20) <= 1
     assert str(steady["outcome"].item()) == "no drift"
     assert float(drifting["p_intended"]) < float(steady["p_intended"])
+    columns = result_table(SPECS["transcripts"], ds.reset_index("shard")).columns
+    assert any("drift at bin" in cell for column in columns for cell in column._cells)
     stored = repo.read("inputs/transcripts/logs/day0")
     assert "answer_text" not in stored
     assert not transcripts(str(chats)).changed
