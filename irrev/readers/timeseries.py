@@ -172,14 +172,19 @@ def _pick(ndims: dict[str, int], array: str | None, findings: Findings) -> str:
 
 def _read_csv(path: Path, findings: Findings) -> RawSignals:
     """Read a table with a header; a time column, or year, month, day, or none."""
-    with path.open(newline="", encoding="utf-8-sig") as stream:
+    with path.open(newline="", encoding="utf-8-sig", errors="backslashreplace") as stream:
         sample = stream.read(4096)
         stream.seek(0)
         delimiter = max(",;\t", key=sample.count)
-        rows = list(csv.reader(stream, delimiter=delimiter))
+        try:
+            rows = list(csv.reader(stream, delimiter=delimiter))
+        except csv.Error as error:
+            raise findings.error(f"not a table ({error})", "export it again as text") from error
     if len(rows) < 3:
         raise findings.error(f"there are {len(rows)} rows", "give a header and samples below it")
     header = [name.strip() for name in rows[0]]
+    if len(set(header)) < len(header):
+        raise findings.error("two columns have one name", "name every channel apart")
     body = [row for row in rows[1:] if any(cell.strip() for cell in row)]
     short = next((i for i, row in enumerate(body) if len(row) != len(header)), None)
     if short is not None:

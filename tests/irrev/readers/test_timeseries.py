@@ -1,9 +1,11 @@
+import contextlib
+
 import numpy as np
 import pytest
 import scipy.io
 import xarray as xr
 
-from irrev.errors import FormatError, InputError
+from irrev.errors import FormatError, InputError, IrrevError
 from irrev.readers import open_source
 
 N, RATE = 600, 128.0
@@ -252,3 +254,33 @@ def test_open_timeseries__refuses_impossible_options(tmp_path, signal, options):
     np.save(tmp_path / "x.npy", signal)
     with pytest.raises(InputError, match="give samples"):
         open_source(tmp_path / "x.npy", kind="timeseries", **{"sampling_rate": RATE} | options)
+
+
+def valid_files(folder, signal):
+    """One small file of each format that is parsed here."""
+    columns = list(signal[:200].T.astype(int))
+    (folder / "a.edf").write_bytes(edf_bytes(columns, reserved="EDF+D", onsets=[0, 5]))
+    (folder / "b.bdf").write_bytes(edf_bytes(columns, kind=b"\xffBIOSEMI", width=3))
+    head = {"nbchan": 3, "pnts": 200, "trials": 1, "srate": RATE, "data": signal[:200].T}
+    head["event"] = np.array([("boundary", 50.5)], dtype=[("type", object), ("latency", object)])
+    scipy.io.savemat(folder / "c.set", {"EEG": head})
+    write_csv(folder / "d.csv", (np.arange(200) / RATE).tolist(), signal[:200].tolist())
+    np.save(folder / "e.npy", signal[:200])
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_open_timeseries__damaged_files_raise_nothing_unforeseen(tmp_path, signal, seed):
+    rng = np.random.default_rng(seed)
+    for path in valid_files(tmp_path, signal):
+        whole = path.read_bytes()
+        for _ in range(60):
+            content = bytearray(whole[: rng.integers(1, len(whole) + 1)])
+            if rng.random() < 0.7:
+                content = bytearray(whole)
+            span = min(len(content), 1500)  # headers are where damage hurts
+            for at in rng.integers(0, span, rng.integers(1, 8)):
+                content[at] = int(rng.integers(0, 256))
+            path.write_bytes(bytes(content))
+            with contextlib.suppress(IrrevError):
+                open_source(path, kind="timeseries", sampling_rate=RATE)
