@@ -21,10 +21,13 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.binning import bin_spikes as bin_spikes
     from irrev.ep.current_bounds import current_bounds as current_bounds
     from irrev.ep.learn import learn_ep as learn_ep
+    from irrev.ep.maxent import maxent_ep as maxent_ep
+    from irrev.ep.multipartite import multipartite_ep as multipartite_ep
     from irrev.ep.networks import network_ep as network_ep
     from irrev.ep.path_ep import learn_force as learn_force
     from irrev.ep.path_ep import learn_temporal_score as learn_temporal_score
     from irrev.ep.path_ep import path_ep as path_ep
+    from irrev.ep.plugin import plugin_ep as plugin_ep
     from irrev.ep.underdamped import underdamped_ep as underdamped_ep
     from irrev.ep.witness import witness as witness
     from irrev.ep.witness_null import required_samples as required_samples
@@ -72,10 +75,13 @@ _HOMES = {
     "learn_force": "irrev.ep.path_ep",
     "learn_temporal_score": "irrev.ep.path_ep",
     "load_topics": "irrev.semantic.topics",
+    "maxent_ep": "irrev.ep.maxent",
+    "multipartite_ep": "irrev.ep.multipartite",
     "network_ep": "irrev.ep.networks",
     "open_encoder": "irrev.semantic.embeddings",
     "open_source": "irrev.readers",
     "path_ep": "irrev.ep.path_ep",
+    "plugin_ep": "irrev.ep.plugin",
     "required_samples": "irrev.ep.witness_null",
     "save_topics": "irrev.semantic.topics",
     "scalar_test": "irrev.ep.witness_parametric",

@@ -33,6 +33,8 @@ MAX_INNER = 50
 MAX_HALVINGS = 12
 RIDGE = 1e-3  # of a Newton step: few samples may carry the weight, in single precision
 TINY = float(np.finfo(float).tiny)
+MAX_TABLE = 1 << 25  # samples x active observables: 128 MiB, then the path ends
+MIN_SAMPLES = 20  # per nonzero coupling: with fewer, noise outweighs what a level adds
 MAX_CHECKS = 5  # rounds of adding observables that were left out
 
 
@@ -70,8 +72,10 @@ def l1_path(
     gradient = train.gradient(path.reverse)
     previous = float(np.max(np.abs(gradient) / scale, initial=0.0))
     while (level := ratio * previous) >= min_level:
-        gradient = path.descend(level, previous, gradient)
-        previous = level
+        found = path.descend(level, previous, gradient)
+        if found is None:
+            break
+        previous, gradient = level, found
         if train.value(float(path.theta @ train.mean), path.reverse) > train.cap:
             break  # separable: no maximum without the penalty, and little sense with it
         if path.theta.any():
@@ -93,8 +97,8 @@ class _Path:
 
     def descend(
         self, level: float, previous: float, gradient: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Fit one level and return the gradient there."""
+    ) -> NDArray[np.float64] | None:
+        """Fit one level and return the gradient there; None where the table grows too large."""
         penalty = level * self.scale
         # Slopes change by less than the penalty does (sequential strong rule).
         active = (self.theta != 0) | (np.abs(gradient) > (2.0 - previous / level) * penalty)
@@ -102,7 +106,11 @@ class _Path:
             chosen = np.flatnonzero(active)
             if chosen.size == 0:
                 return gradient
+            if chosen.size * self.reverse.size > MAX_TABLE:
+                return None
             inner = self._fit_active(chosen, penalty[chosen])
+            if inner is None:
+                return None
             self.passes += 0.5 + inner * chosen.size / self.theta.size
             gradient = self.train.gradient(self.reverse)
             missing = (np.abs(gradient) > 1.01 * penalty) & ~active
@@ -111,12 +119,16 @@ class _Path:
             active |= missing
         return gradient
 
-    def _fit_active(self, chosen: NDArray[np.int64], penalty: NDArray[np.float64]) -> int:
-        """Fit the chosen observables, all others zero; return the number of inner steps."""
+    def _fit_active(self, chosen: NDArray[np.int64], penalty: NDArray[np.float64]) -> int | None:
+        """Fit the chosen observables, all others zero; return the number of products."""
         table = self.train.observables.select(chosen)
         dual = Dual(table, self.train.mean[chosen], self.train.probability)
         start = self.theta[chosen]
-        theta, reverse, steps = orthant_newton(dual, start, penalty)
+        limit = int(self.reverse.size / MIN_SAMPLES)
+        fitted = orthant_newton(dual, start, penalty, max_free=limit)
+        if fitted is None:
+            return None
+        theta, reverse, steps = fitted
         self.theta = np.zeros(self.theta.size)
         self.theta[chosen] = theta
         self.reverse = reverse
@@ -124,8 +136,12 @@ class _Path:
 
 
 def orthant_newton(
-    dual: Dual, theta: NDArray[np.float64], penalty: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
+    dual: Dual,
+    theta: NDArray[np.float64],
+    penalty: NDArray[np.float64],
+    *,
+    max_free: int | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], int] | None:
     """Maximise f - sum_k penalty_k |theta_k| by Newton steps that stop where a sign would change.
 
     Parameters
@@ -136,10 +152,13 @@ def orthant_newton(
         Start, shape (n_observables,).
     penalty
         Shape (n_observables,), positive.
+    max_free
+        Give up when more couplings than this would be nonzero.
 
     Returns
     -------
-        Couplings, theta . g~ of each sample, and the number of products with the table.
+        Couplings, theta . g~ of each sample, and the number of products with the table; None
+        beyond `max_free`.
     """
     reverse = dual.observables.reverse_values(theta)
     best = _objective(dual, theta, reverse, penalty)
@@ -149,6 +168,8 @@ def orthant_newton(
         free = np.flatnonzero((theta != 0) | (slope != 0))
         if free.size == 0:
             break
+        if max_free is not None and free.size > max_free:
+            return None
         side = np.where(theta != 0, np.sign(theta), np.sign(slope))
         step = np.zeros(theta.size)
         step[free] = _newton_step(dual, reverse, free, slope[free])

@@ -22,13 +22,13 @@ certified value and the null are derived here (`irrev.ep.validation`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.crossfit import FoldFit, cross_fit
+from irrev.ep.crossfit import FoldFit, Solver, cross_fit
 from irrev.ep.metric import pair_matrix
 from irrev.ep.observables import DensePairs, SpikePairs
 from irrev.ep.result import MaxEntEp
@@ -45,8 +45,6 @@ from irrev.stats import deal_blocks
 METHOD_VERSION = 1
 DENSE_FROM = 0.18  # active fraction above which dense products win over sparse ones (measured)
 MIN_FOLDS = 3  # test, validation, training
-
-Solver = Literal["auto", "lbfgs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ def maxent_ep(
     n_blocks
         Contiguous blocks dealt to the folds at random.
     solver
-        "lbfgs", or "auto" to choose by size.
+        "lbfgs", "l1", or "auto" to choose (`irrev.ep.crossfit.choose_fit`).
     level
         Level of the interval.
     draws
@@ -131,7 +129,7 @@ def maxent_ep(
     fold_of_block = deal_blocks(n_blocks, folds, dealing)
     pairs = samples.pairs.take(kept)
     sums = block_sums(pairs, block, n_blocks)
-    fits = cross_fit(pairs, block, sums, fold_of_block)
+    fits = cross_fit(pairs, block, sums, fold_of_block, solver=solver)
     tests = [f.test for f in fits]
     n_steps = np.array([t.n_steps for t in tests])
     train = np.array([f.fit.value_train for f in fits])
@@ -173,7 +171,7 @@ def maxent_ep(
         drift=samples.drift,
         n_blocks=n_blocks,
         block_steps=float(np.bincount(block).mean()),
-        solver="lbfgs",
+        solver=solver,
         coding=samples.coding,
         observables=tuple(observables),
         passes=sum(f.fit.passes * f.train_fraction for f in fits),
