@@ -65,21 +65,22 @@ class Repository:
         return repo
 
     def _furnish(self, project: str) -> None:
-        """Write the root of a new store; does nothing to one that has it."""
-        if self._root_attrs("main"):
+        """Write the root of a store that has no version yet."""
+        if self.ic.lookup_snapshot(self.ic.lookup_branch("main")).parent_id is not None:
             return
-        with lock_of(self.ref):
-            if self._root_attrs("main"):
-                return
-            session = self.ic.writable_session("main")
+
+        def change(session: ic.Session) -> bool:
             root = zarr.open_group(session.store, mode="a", zarr_format=3)
+            if "schema" in root.attrs:
+                return False  # another process has made it in this moment
             root.attrs.update({"project": project, "schema": SCHEMA_VERSION})
             for parent in PARENTS:
                 root.require_group(parent)
-            try:
-                session.commit("Create the store", {versions.INTERNAL: "created"})
-            except ic.ConflictError:
-                return  # somebody else has made it in this moment
+            return True
+
+        meta = {versions.INTERNAL: "created"}
+        main = self.ref.on("main")
+        transact(self.ic, main, change, message="Create the store", metadata=meta, owned=None)
 
     def _root_attrs(self, at: str | None) -> dict[str, JSON]:
         session = self._session(at)

@@ -61,8 +61,9 @@ def test_open__refuses_a_store_of_another_program(memory_ref):
     session = foreign.writable_session("main")
     xr.Dataset({"x": 1}).to_zarr(session.store, zarr_format=3, consolidated=False)
     session.commit("not ours")
-    with pytest.raises(StoreError, match="not a store of irrev"):
-        Repository.open(memory_ref)
+    for create in (False, True):
+        with pytest.raises(StoreError, match="not a store of irrev"):
+            Repository.open(memory_ref, create=create)
 
 
 def test_open__shares_memory_by_name(repo, table):
