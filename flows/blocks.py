@@ -1,6 +1,6 @@
 """The flow blocks of pipeline.yaml: method parameters, interval, null, false-discovery rate."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -198,13 +198,25 @@ class TripletsBlock(Block):
     null: Permutations = Permutations()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
+class Network(Model):
+    """Parameters of `irrev.network_ep`, for `features: network`."""
+
+    hidden: list[int] = Field(default=[64, 64], min_length=1, description="sizes of hidden layers")
+    steps: int = Field(default=1500, ge=1, description="training steps")
+    batch: int = Field(default=4096, ge=1, description="steps of trajectories in a batch")
+    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam, cosine decay")
+    time: Literal["none", "input", "bumps"] = Field(default="none", description="how time enters")
+    angles: list[int] = Field(default=[], description="components that are angles, from 0")
+
+
 class Currents(Model):
     """Parameters of `irrev.learn_ep`."""
 
     method: Literal["currents"] = Field(default="currents", description="name of the method")
-    features: Literal["linear", "quadratic", "cubic", "fourier", "gaussian"] = Field(
+    features: Literal["linear", "quadratic", "cubic", "fourier", "gaussian", "network"] = Field(
         default="linear", description="family of forces; fourier for angles"
     )
+    network: Network = Network()
     n_features: int = Field(default=20, ge=2, description="Gaussian centres or Fourier order")
     time_powers: int = Field(
         default=0, ge=0, description="powers of time in the force; 0: steady state"
@@ -231,6 +243,132 @@ class TrajectoriesBlock(Block):
     null: Null = Null(draws=500)
 
 
+class DigitsModel(Model):
+    """The model of 8x8 digits, trained once and kept in the store."""
+
+    kind: Literal["digits"] = Field(description="kind of the model")
+    steps: int = Field(default=8000, ge=1, description="training steps; 2000 do for tests")
+    seed: int = Field(default=0, ge=0, description="seed of the training")
+
+
+class EmpiricalModel(Model):
+    """Labelled data read as a mixture: no network."""
+
+    kind: Literal["empirical"] = Field(description="kind of the model")
+    bandwidth: float | None = Field(default=None, gt=0, description="none: 0.3 x rms of the data")
+    reference_share: float = Field(
+        default=0.5, gt=0, lt=1, description="share of the rows that the model learns from"
+    )
+
+
+class MixtureModel(Model):
+    """An exact Gaussian mixture."""
+
+    kind: Literal["mixture"] = Field(description="kind of the model")
+    weights: list[float] = Field(description="of each component")
+    means: list[list[float]] = Field(description="of each component")
+    cov: float = Field(gt=0, description="variance of every component")
+    labels: list[int] | None = Field(default=None, description="class of each component")
+
+
+Precision = Literal["float32", "float16", "bfloat16"]
+
+
+class Edm2Model(Model):
+    """An EDM2 network, converted from its pickle; see docs/models.md."""
+
+    kind: Literal["edm2"] = Field(description="kind of the model")
+    path: str = Field(description="folder with edm2.safetensors and config.json")
+    reference: str | None = Field(default=None, description="folder of the unconditional network")
+    dtype: Precision = Field(default="float32", description="what the network computes in")
+
+
+class StableDiffusionModel(Model):
+    """Stable Diffusion 1.x in a folder of safetensors."""
+
+    kind: Literal["stable_diffusion"] = Field(description="kind of the model")
+    path: str = Field(description="folder written by save_pretrained")
+    prompts: list[str] = Field(min_length=1, description="texts; their order gives the classes")
+    dtype: Precision = Field(default="float32", description="what the network computes in")
+
+
+class DitModel(Model):
+    """A DiT in a folder of safetensors."""
+
+    kind: Literal["dit"] = Field(description="kind of the model")
+    path: str = Field(description="folder written by save_pretrained")
+    dtype: Precision = Field(default="float32", description="what the network computes in")
+
+
+class ModuleModel(Model):
+    """A denoiser of your own; importing it runs its code."""
+
+    kind: Literal["module"] = Field(description="kind of the model")
+    name: str = Field(description="package.module:attribute")
+    arguments: dict[str, str | int | float | bool] = Field(
+        default={}, description="arguments of the attribute, if it makes the denoiser"
+    )
+
+
+class TorchScriptModel(Model):
+    """A TorchScript archive of forward(x_t, time, class)."""
+
+    kind: Literal["torchscript"] = Field(description="kind of the model")
+    path: str = Field(description="file of torch.jit.save")
+    dim: list[int] = Field(description="shape of one sample")
+    num_classes: int | None = Field(default=None, ge=1, description="number of classes")
+    prediction: Literal["epsilon", "v", "x0", "velocity"] = Field(
+        default="x0", description="what it returns"
+    )
+    process: Literal["ve", "vp", "cond_ot"] = Field(default="ve", description="its process")
+
+
+AnyDiffusionModel = Annotated[
+    DigitsModel
+    | EmpiricalModel
+    | MixtureModel
+    | Edm2Model
+    | StableDiffusionModel
+    | DitModel
+    | ModuleModel
+    | TorchScriptModel,
+    Field(discriminator="kind"),
+]
+
+
+class Levels(Model):
+    """Noise levels: an EDM grid."""
+
+    n: int = Field(default=64, ge=3, description="number of levels; 32 to 64 do")
+    sigma_min: float = Field(default=0.05, gt=0, description="least noise, data units")
+    sigma_max: float = Field(default=40.0, gt=0, description="largest noise, data units")
+
+
+class DiffusionBlock(Block):
+    """Decisions, information and cost of a diffusion model along the noise axis."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("samples",)
+    model: AnyDiffusionModel = Field(
+        default=DigitsModel(kind="digits"), description="the model that is examined"
+    )
+    levels: Levels = Levels()
+    partitions: dict[str, dict[str, list[int]]] = Field(
+        default={}, description="question -> set -> classes; which class it is comes always first"
+    )
+    guidance: list[float] = Field(
+        default=[], description="weights at which paths are generated; [1, 2] compares"
+    )
+    schedules: list[Literal["ve", "vp_linear", "cosine", "cond_ot"]] = Field(
+        default=["cond_ot", "cosine", "vp_linear"], description="schedules that are priced"
+    )
+    n_paths: int = Field(default=0, ge=0, description="paths of each piece; 0: each sample once")
+    batch: int = Field(default=512, ge=1, description="paths of one batch; changes the noise")
+    trace_states: int = Field(
+        default=64, ge=0, description="states for divergence and branching; 0 leaves them out"
+    )
+    interval: Interval = Interval(draws=200)
+
+
 class Flows(Model):
     """What to measure; a flow that is absent does not run."""
 
@@ -249,6 +387,10 @@ class Flows(Model):
     )
     triplets: TripletsBlock | None = Field(
         default=None, description="faithfulness and semantic entropy production of answers"
+    )
+
+    diffusion: DiffusionBlock | None = Field(
+        default=None, description="decisions, information and cost of a diffusion model"
     )
 
     monitor: MonitorBlock | None = Field(

@@ -1,7 +1,7 @@
 """What would run, why, and at what cost; reads the store and file stamps, starts nothing."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows import catalogue
 from flows.catalogue import Entry
@@ -91,6 +91,8 @@ def plan_inputs(
     """Compare the shards of the given inputs with the stored results."""
     inputs, unread = list(inputs), list(unread)
     block = pipeline.flows.chosen()[spec.name]
+    if spec.pieces is not None:
+        inputs = [replace(i, selections=spec.pieces(block)) for i in inputs]
     configs = {
         name: spec.stage_config(block, pipeline.sources[name]) for name in set(block.sources)
     }

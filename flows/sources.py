@@ -183,7 +183,26 @@ class TripletsSource(BaseSource):
     )
 
 
+class SamplesSource(BaseSource):
+    """Samples of a diffusion model or labelled data: NPY, NPZ, Zarr, image folders."""
+
+    kind: Literal["samples"] = Field(description="kind of the source")
+    array: str | None = Field(default=None, description="array of the samples in NPZ or Zarr")
+    labels: str | None = Field(default=None, description="array of the labels in NPZ or Zarr")
+    value_range: tuple[float, float] | None = Field(
+        default=None, description="stored values that stand for -1 and 1"
+    )
+    image_size: int | None = Field(
+        default=None, ge=1, description="side to which images of a folder are scaled, pixels"
+    )
+
+
 Source = Annotated[
-    SpikesSource | TimeseriesSource | TrajectoriesSource | TranscriptsSource | TripletsSource,
+    SamplesSource
+    | SpikesSource
+    | TimeseriesSource
+    | TrajectoriesSource
+    | TranscriptsSource
+    | TripletsSource,
     Field(discriminator="kind"),
 ]

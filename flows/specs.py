@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.blocks import (
+    DiffusionBlock,
     SpikesBlock,
     TimeseriesBlock,
     TrajectoriesBlock,
@@ -16,6 +17,7 @@ from flows.blocks import (
     TripletsBlock,
 )
 from flows.sources import (
+    SamplesSource,
     SpikesSource,
     TimeseriesSource,
     TrajectoriesSource,
@@ -23,6 +25,7 @@ from flows.sources import (
     TripletsSource,
 )
 from irrev.alignment.records import METHOD_VERSION as ETHICAL_ENTROPY_VERSION
+from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
@@ -60,6 +63,8 @@ class FlowSpec:
     value: str  # the variable that two versions are compared by
     columns: tuple[Column, ...]
     extras: str = ""  # group below results/<name> with one Dataset a shard, for the report
+    # block -> condition -> its description, where conditions are parameters, not parts of the data
+    pieces: Callable[[Any], dict[str, Any]] | None = None
 
     @property
     def kind(self) -> str:
@@ -250,7 +255,66 @@ def _cost_triplets(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost
     )
 
 
+def _read_samples(source: SamplesSource) -> dict[str, Any]:
+    options = source.model_dump(include={"array", "labels", "value_range", "image_size"})
+    return {
+        "kind": source.kind,
+        "options": {"on_error": source.on_error, **options},
+        "split": {},
+    }
+
+
+def _measure_diffusion(block: DiffusionBlock, source: SamplesSource) -> dict[str, Any]:
+    return {
+        "model": block.model.model_dump(),
+        "levels": block.levels.model_dump(),
+        "interval": block.interval.model_dump(),
+        **block.model_dump(
+            include={"partitions", "schedules", "n_paths", "batch", "trace_states"}
+        ),
+    }
+
+
+def _diffusion_pieces(block: DiffusionBlock) -> dict[str, Any]:
+    """Name the paths to follow: noised data or stored paths, then one guidance weight each."""
+    made = {f"w={w:g}": {"states": "generate", "guidance": w} for w in block.guidance}
+    return {"data": {"states": "data", "guidance": 1.0}, **made}
+
+
+ROW_S = 4e-6  # one state of the digit model, s (measured, one busy core)
+START_S = 6.0  # importing torch and reading
+
+
+def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by states evaluated: (classes + 1) x levels x paths, ten classes assumed."""
+    paths = config["n_paths"] or size["sample"]
+    states = 11 * config["levels"]["n"] * paths
+    return Cost(
+        seconds=START_S + ROW_S * states * 12,
+        read_bytes=size["bytes"],
+        peak_bytes=3e8 + 3 * size["bytes"],
+    )
+
+
 SPECS: dict[str, FlowSpec] = {
+    "diffusion": FlowSpec(
+        name="diffusion",
+        method="class_entropy",
+        version=DIFFUSION_VERSION,
+        read_config=_read_samples,
+        stage_config=_measure_diffusion,
+        cost=_cost_diffusion,
+        value="sigma_decision",
+        columns=(
+            Column("states", "states"),
+            Column("guidance", "guidance", "{:g}"),
+            Column("paths", "n_paths", "{:,}"),
+            Column("decided at noise", "sigma_decision", "{:.3g}"),
+            Column("interval", "sigma_decision_low … sigma_decision_high", "{:.3g}"),
+        ),
+        extras="profile",
+        pieces=_diffusion_pieces,
+    ),
     "spikes": FlowSpec(
         name="spikes",
         method="maxent",

@@ -78,6 +78,19 @@ def on_worker(
         future.release()  # let the cluster forget it; nothing gets computed twice
 
 
+def has_workers() -> bool:
+    """Say whether work travels to Dask workers."""
+    return _client is not None
+
+
+def worker_resource(name: str) -> float:
+    """Return how much of a resource the present workers declare together; 0 without workers."""
+    if _client is None:
+        return 0.0
+    workers = _client.scheduler_info(n_workers=-1)["workers"].values()
+    return float(sum(w.get("resources", {}).get(name, 0.0) for w in workers))
+
+
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:
     """Say whether a failed Prefect task may succeed later: a lost worker, not a wrong value."""
     try:

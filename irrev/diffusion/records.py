@@ -28,7 +28,6 @@ from irrev.diffusion.transport import w2_moment_bound
 from irrev.errors import InputError
 from irrev.schema import MARKERS
 
-METHOD_VERSION = 1
 N_EXAMPLES = 4  # denoised states that are kept for a person to look at
 MAX_EXAMPLE = 3072  # coordinates; larger samples are not drawn
 REFERENCE_SHARE = 0.5  # of the rows that the empirical model learns from
