@@ -174,7 +174,13 @@ def as_record(x: ArrayLike) -> NDArray[np.floating]:
     InputError
         If it is not 2-D or not real.
     """
-    record = np.asarray(x)
+    try:
+        record = np.asarray(x)
+    except ValueError as error:  # lists of unequal lengths
+        raise InputError(
+            f"the record is no array (time, channel): {error}; "
+            "channels must have equal lengths and sampling rates."
+        ) from error
     if record.ndim != 2:
         raise InputError(
             f"the record has shape {record.shape}, expected (time, channel); "

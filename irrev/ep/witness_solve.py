@@ -33,6 +33,7 @@ DEPENDENT = 1e-5  # smallest correlation eigenvalue of linearly dependent channe
 NOT_CONVERGED = 1.1  # growth from M to 2 M bands that shows structure finer than a band
 CONVERGENCE_P = 1e-3  # of the test, before that growth means anything
 ONE_BAND = 0.5  # share of the statistic: trend, season, mains
+ONE_BAND_FROM = 64  # bands; with 16 a slow drive fills one by itself
 HEAVY_TAILS = 5.0  # excess kurtosis; exponential noise (6) doubles the 1 % rate at 1,024 samples
 LONG_SEGMENT = 100  # correlation times
 PAIR_BLOCK = 4096
@@ -187,7 +188,9 @@ def _solve_pairs(
         "degenerate": degenerate,
         "bands_too_wide": good & certain & (w_fine.value > NOT_CONVERGED * w.value),
         "sigma_not_converged": good & irreversible & (s_fine.value > NOT_CONVERGED * sigma.value),
-        "one_band": good & certain & (weight.max(axis=0) > ONE_BAND * weight.sum(axis=0)),
+        "one_band": good & certain & (weight.max(axis=0) > ONE_BAND * weight.sum(axis=0))
+        if n_bands >= ONE_BAND_FROM
+        else np.zeros_like(good),
     }
     if keep_coherence:
         out["coh2"] = main.coh2.T

@@ -200,6 +200,7 @@ def test_witness__single_precision_changes_w_below_a_ten_thousandth(rng):
     ("x", "options", "message"),
     [
         (np.zeros(10), {"fs": 1.0}, "expected \\(time, channel\\)"),
+        ([[1.0, 2.0], [3.0]], {"fs": 1.0}, "equal lengths and sampling rates"),
         (np.zeros((10, 2)), {}, "sampling rate"),
         (np.zeros((10, 2)), {"fs": -1.0}, "sampling rate"),
         (np.zeros((10, 2), dtype=complex), {"fs": 1.0}, "real numbers"),
@@ -286,6 +287,20 @@ def test_witness__heavy_tails_are_flagged(rng):
     null = SharedDrive(0.0, (0.5, 0.5), (1.0, 1.0), (1.0, 1.0), 1.0, 0.0)
     x = simulate_shared_drive(null, 8192, rng=rng, innovations="student3")
     assert "heavy_tails" in witness(x, fs=1.0)["status"].to_numpy()[0]
+
+
+def test_witness__by_is_bh_times_the_harmonic_number(rng):
+    x = rng.standard_normal((2000, 4))
+    bh, by = (witness(x, fs=1.0, fdr_method=m)["q"] for m in ("bh", "by"))
+    harmonic = np.sum(1 / np.arange(1, 7))
+    np.testing.assert_allclose(by, np.minimum(bh * harmonic, 1.0), rtol=1e-12)
+
+
+def test_witness__a_slow_drive_is_no_trend(rng):
+    """At 16 bands the lowest holds about half of the statistic; at 64 it does not."""
+    x = simulate_shared_drive(P1, 16_384, rng=rng)
+    for n_bands in (16, 64):
+        assert "one_band" not in witness(x, fs=1.0, n_bands=n_bands)["status"].to_numpy()[0]
 
 
 def test_witness__takes_a_timeseries_dataset(rng):
