@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.alignment.classifier import fit_classifier as fit_classifier
+    from irrev.alignment.classifier import load_classifier as load_classifier
+    from irrev.alignment.classifier import save_classifier as save_classifier
     from irrev.alignment.correction import correct_counts as correct_counts
     from irrev.alignment.drift import bayes_eprocess as bayes_eprocess
     from irrev.alignment.drift import drift_test as drift_test
@@ -63,6 +65,8 @@ _HOMES = {
     "faithfulness": "irrev.semantic.scoring",
     "faithfulness_from_counts": "irrev.semantic.scoring",
     "fit_classifier": "irrev.alignment.classifier",
+    "load_classifier": "irrev.alignment.classifier",
+    "save_classifier": "irrev.alignment.classifier",
     "fit_ou": "irrev.ep.witness_parametric",
     "fit_topics": "irrev.semantic.topics",
     "fit_var": "irrev.ep.witness_parametric",

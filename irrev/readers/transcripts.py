@@ -206,6 +206,7 @@ def to_dataset(turns: list[Turn], bad: list[Bad], *, store_text: bool) -> xr.Dat
         "bad_reason": ("bad", np.array([b.reason for b in bad], dtype=object)),
         "bad_hash": ("bad", np.array([b.sha256 for b in bad], dtype=object)),
     }
+    data |= _checks(bad, turns)
     if store_text:
         data["question_text"] = text(t.question for t in turns)
         data["answer_text"] = text(t.answer for t in turns)
@@ -215,6 +216,37 @@ def to_dataset(turns: list[Turn], bad: list[Bad], *, store_text: bool) -> xr.Dat
         "confounded": json.dumps(confounded(turns)),
     }
     return xr.Dataset(data, attrs=attrs)
+
+
+def _checks(bad: list[Bad], turns: list[Turn]) -> dict[str, Any]:
+    """Summarise what was set aside or is weak: one line a reason, with the first records."""
+    by_reason: dict[str, list[int]] = defaultdict(list)
+    for b in bad:
+        by_reason[b.reason.split(" of record ")[0]].append(b.line)
+    rows = [
+        (reason, len(lines), "quarantined", _some("records", lines))
+        for reason, lines in by_reason.items()
+    ]
+    unread = [t.line for t in turns if t.t_source == "unreadable"]
+    if unread:
+        rows.append(
+            ("unreadable time", len(unread), "kept without a time", _some("records", unread))
+        )
+    if models := confounded(turns):
+        detail = f"each time has one stress: {', '.join(models)}; no drift is claimed"
+        rows.append(("time and stress confounded", len(models), "kept", detail))
+    columns = list(zip(*rows, strict=True)) or [(), (), (), ()]
+    names = ("check", "check_count", "check_action", "check_detail")
+    types = (object, np.int64, object, object)
+    return {
+        name: ("check", np.array(list(values), dtype=kind))
+        for name, values, kind in zip(names, columns, types, strict=True)
+    }
+
+
+def _some(what: str, lines: list[int]) -> str:
+    shown = ", ".join(map(str, lines[:5]))
+    return f"{what} {shown}" + (f" and {len(lines) - 5} more" if len(lines) > 5 else "")
 
 
 def confounded(turns: Iterable[Turn]) -> list[str]:
