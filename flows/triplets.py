@@ -1,11 +1,12 @@
 """Questions, contexts, answers: ingestion -> faithfulness, entropy production -> store."""
 
+from functools import partial
 from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.runners import threads
+from flows.runners import ModelPlace, model_place, threads
 from flows.shards import Shard
 from flows.steps import (
     Run,
@@ -24,13 +25,15 @@ from tasks.semantic import infer_faithfulness
 def triplets(config: str = "pipeline.yaml") -> RunSummary:
     """Score every answer of every source."""
     with open_run(config, "triplets") as run:
+        # A run with nothing to do starts no workers; nothing is then sent to this place.
+        place = model_place(run.pipeline.compute.device if run.place != "idle" else "cpu")
         ingested = ingest(run)
         plan = plan_run(run, ingested)
-        findings = measure(run, plan, infer)
+        findings = measure(run, plan, partial(infer, place))
         return publish_findings(run, ingested, plan, findings)
 
 
-def infer(run: Run, shard: Shard) -> PrefectFuture[Any]:
+def infer(place: ModelPlace, run: Run, shard: Shard) -> PrefectFuture[Any]:
     """Hand one shard to its task."""
     return infer_faithfulness.submit(
         shard.id,
@@ -40,6 +43,7 @@ def infer(run: Run, shard: Shard) -> PrefectFuture[Any]:
         f"results/triplets/embeddings/{shard.item}/{node_name(shard.condition)}",
         shard.config,
         shard.seed,
-        run.pipeline.compute.device,
+        place.device,
+        place.resources,
         run.pipeline.compute.timeout,
     )

@@ -128,12 +128,13 @@ def infer_faithfulness(
     config: dict[str, Any],
     seed: int,
     device: str,
+    resources: dict[str, float] | None,
     timeout_s: float,
 ) -> dict[str, xr.Dataset]:
-    """Score one source where work runs; on a GPU worker if `device` is cuda."""
+    """Score one source on a worker that has `resources`."""
     return on_worker(
         measure_faithfulness,
         (ref, at, group, vectors_at, config, seed, device),
-        resources={"GPU": 1.0} if device == "cuda" else None,
+        resources=resources,
         timeout_s=timeout_s,
     )
