@@ -4,7 +4,7 @@
 
 Channel-separable pairs with u = s = q = 1, drive pole 0.8 and both channel poles 0.8, level 5 %.
 Columns: bands M = 8, 16, 32, 64 of the full record; Hann segments of 256; the one-channel test
-at a = b and at a = 0.3; theory from the exact W. `REFERENCE` holds the published rates of an
+at a = b and at a = 0.3; theory from the exact W. `REFERENCE` holds the reference rates of an
 independent implementation; entries should agree within the binomial errors of both.
 """
 

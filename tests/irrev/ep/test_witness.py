@@ -329,7 +329,7 @@ def test_witness__states_what_it_certifies(rng):
 
 @pytest.mark.slow
 def test_witness__short_epochs_keep_the_level(rng):
-    """40 epochs of 385 samples, correlation times 50 and 20: published null rates are 0.065 and
+    """40 epochs of 385 samples, correlation times 50 and 20: reference null rates are 0.065 and
     0.043 at 0.05, so the epochs add at most 0.015 to the binomial error."""
     null = SharedDrive(0.0, (0.98, 0.95), (1.0, 1.0), (1.0, 1.0), 1.0, 0.0)
     p = []

@@ -65,7 +65,7 @@ def test_fit_var__refuses_more_coefficients_than_samples(rng):
 
 @pytest.mark.parametrize(("pole", "rate"), [(0.8, 0.04), (0.3, 0.81)])
 def test_scalar_test__is_blind_at_coalescence_and_sighted_away_from_it(pole, rate, rng):
-    """Published rejection rates at n = 4096, lambda = 0.222: 0.108 (a = b) and 0.81 (a = 0.3);
+    """Reference rejection rates at n = 4096, lambda = 0.222: 0.108 (a = b) and 0.81 (a = 0.3);
     at lambda = 0.126, a = b: 0.04. Binomial error over 100 draws."""
     coupling = 0.126 if pole == 0.8 else 0.222
     system = SharedDrive(coupling, (pole, pole), (1.0, 1.0), (1.0, 1.0), 1.0, 0.8)
