@@ -9,6 +9,7 @@ from irrev import plots
 from irrev.citations import cite
 from irrev.report.behaviour import behaviour
 from irrev.report.currents import currents
+from irrev.report.diffusion import diffusion
 from irrev.report.faithfulness import faithfulness
 from irrev.report.page import Picture, Section, TableBlock, picture
 from irrev.report.witness import witness
@@ -159,6 +160,7 @@ def _pair_table(ds: xr.Dataset, order: list[int]) -> TableBlock:
 
 
 SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
+    "diffusion/class_entropy": diffusion,
     "spikes/maxent": maxent,
     "timeseries/witness": witness,
     "trajectories/currents": currents,

@@ -1,0 +1,175 @@
+"""The diffusion flow: a mixture whose answer is known, the digit model, and where models run."""
+
+import numpy as np
+import pytest
+import yaml
+
+from flows import runners
+from flows.config import load
+from irrev import schema
+from irrev.errors import ConfigError
+from irrev.simulate.mixtures import binary_mixture
+from storage.repository import Repository
+
+pytestmark = pytest.mark.usefixtures("prefect_server")
+MIXTURE = binary_mixture(2, distance=4.0)
+EXACT = {
+    "kind": "mixture",
+    "weights": [0.5, 0.5],
+    "means": MIXTURE.means.tolist(),
+    "cov": 1.0,
+}
+DIGITS = {"kind": "digits", "steps": 30}
+
+
+@pytest.fixture
+def project(tmp_path):
+    x, y = MIXTURE.sample(600, np.random.default_rng(0))
+    np.savez(tmp_path / "mix.npz", x=x.astype(np.float32), labels=y)
+    images = np.random.default_rng(0).integers(0, 17, (8, 1, 8, 8)).astype(np.uint8)
+    np.savez(tmp_path / "digits.npz", images=images, labels=np.arange(8))
+
+    def make(model, source="mix", compute=None, **block):
+        settings = {"value_range": [0, 16]} if source == "digits" else {}
+        path = tmp_path / "pipeline.yaml"
+        content = {
+            "version": 1,
+            "project": "test",
+            "seed": 3,
+            "store": {"url": "./results"},
+            "compute": compute or {"profile": "threads", "workers": 2, "device": "cpu"},
+            "sources": {source: {"kind": "samples", "uri": f"{source}.npz", **settings}},
+            "flows": {
+                "diffusion": {
+                    "sources": [source],
+                    "model": model,
+                    "levels": {"n": 32, "sigma_max": 80.0},
+                    "interval": {"draws": 100},
+                    "trace_states": 8,
+                    **block,
+                }
+            },
+        }
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return make
+
+
+def table(path):
+    repo = Repository.open(load(path).store_ref())
+    ds = repo.read("results/diffusion/class_entropy").load()
+    return repo, schema.validate(ds, "diffusion/class_entropy")
+
+
+def test_diffusion__measures_a_known_mixture_and_reports_it(project):
+    from flows.diffusion import diffusion
+    from flows.page import write_page
+
+    path = project(EXACT, guidance=[1.0, 2.0], partitions={"sign": {"plus": [0], "minus": [1]}})
+    summary = diffusion(str(path))
+    assert (summary.done, summary.failed) == (3, 0)
+    repo, ds = table(path)
+    assert ds["shard"].to_numpy().tolist() == ["mix:data", "mix:w=1", "mix:w=2"]
+    # Half of the entropy at g = 1.04401: noise 3.785; intervals are 95 % of 600 paths.
+    low, high = ds["sigma_decision_low"].to_numpy(), ds["sigma_decision_high"].to_numpy()
+    for i in (0, 1):
+        assert float(ds["sigma_decision"][i]) == pytest.approx(3.785, abs=high[i] - low[i])
+    assert float(ds["sigma_decision"][2]) > float(ds["sigma_decision"][1])
+    profile = repo.read("results/diffusion/profile/mix/data").load()
+    schema.validate(profile, "diffusion/profile")
+    assert profile.sizes["noise_level"] == 32
+    assert diffusion(str(path)).done == 0
+    html = write_page(load(path), repo).read_text(encoding="utf-8")
+    assert "the class is half decided at noise" in html
+    assert "Price of schedules" in html
+
+
+def test_diffusion__trains_the_digit_model_once(project):
+    from flows.diffusion import diffusion
+
+    first = diffusion(str(project(DIGITS, source="digits", levels={"n": 4})))
+    assert first.done == 1
+    repo, ds = table(project(DIGITS, source="digits", levels={"n": 4}))
+    (name,) = repo.children("models")
+    assert name.startswith("digits-")
+    model_hash = ds["model_hash"].to_numpy()[0]
+    assert len(model_hash) == 64
+    again = diffusion(str(project(DIGITS, source="digits", levels={"n": 5})))
+    assert again.done == 1
+    repo, other = table(project(DIGITS, source="digits", levels={"n": 5}))
+    assert other["model_hash"].to_numpy()[0] == model_hash
+    assert repo.children("models") == [name]
+
+
+def test_diffusion__refuses_cuda_before_any_work(project, monkeypatch):
+    from flows.diffusion import diffusion
+
+    monkeypatch.setattr(runners, "gpu_count", lambda: 0)
+    path = project(EXACT, compute={"profile": "threads", "workers": 1, "device": "cuda"})
+    with pytest.raises(ConfigError, match="no worker has the resource GPU"):
+        diffusion(str(path))
+    assert not Repository.open(load(path).store_ref()).has("results/diffusion/class_entropy")
+
+
+def test_diffusion__auto_without_a_gpu_runs_on_the_cpu_and_says_so(project, monkeypatch):
+    from flows.diffusion import diffusion
+
+    monkeypatch.setattr(runners, "gpu_count", lambda: 0)
+    path = project(EXACT, compute={"profile": "threads", "workers": 1, "device": "auto"})
+    assert diffusion(str(path)).done == 1
+    _, ds = table(path)
+    assert "no GPU worker, ran on the CPU" in ds["device"].to_numpy()[0]
+
+
+@pytest.mark.slow
+def test_diffusion__model_goes_to_the_worker_with_a_gpu(project):
+    """Two workers, one of which declares a GPU (it computes on its CPU here)."""
+    from dask.distributed import Client, Nanny, Scheduler, SpecCluster
+
+    from flows.diffusion import diffusion
+
+    workers = {
+        "cpu-0": {"cls": Nanny, "options": {"nthreads": 1, "resources": {"CPU": 1}}},
+        "gpu-0": {"cls": Nanny, "options": {"nthreads": 1, "resources": {"GPU": 1}}},
+    }
+    options = {"host": "127.0.0.1", "port": 0, "dashboard_address": ":0"}
+    scheduler = {"cls": Scheduler, "options": options}
+    with SpecCluster(scheduler=scheduler, workers=workers) as cluster, Client(cluster) as client:
+        compute = {
+            "profile": "address",
+            "address": cluster.scheduler_address,
+            "workers": 2,
+            "device": "auto",
+        }
+        path = project(EXACT, compute=compute, guidance=[1.0])
+        assert diffusion(str(path)).done == 2
+        ran = client.run(_model_loaded)
+        infos = client.scheduler_info(n_workers=-1)["workers"]
+    _, ds = table(path)
+    assert all("sent to a worker with a GPU" in d for d in ds["device"].to_numpy())
+    assert {a for a, used in ran.items() if used} == {
+        a for a, info in infos.items() if info["resources"].get("GPU")
+    }
+
+
+def _model_loaded():
+    import sys
+
+    return "irrev.diffusion.records" in sys.modules
+
+
+def test_model_place__takes_a_gpu_of_this_process(monkeypatch):
+    monkeypatch.setattr(runners, "gpu_count", lambda: 2)
+    place = runners.model_place("auto")
+    assert (place.device, place.resources) == ("auto", None)
+
+
+def test_workers__one_process_a_gpu(monkeypatch, project):
+    monkeypatch.setattr(runners, "gpu_count", lambda: 2)
+    compute = load(project(EXACT, compute={"profile": "local", "workers": 3})).compute
+    specs = runners._workers(compute)
+    gpus = [s["options"] for name, s in specs.items() if name.startswith("gpu")]
+    assert [g["env"]["CUDA_VISIBLE_DEVICES"] for g in gpus] == ["0", "1"]
+    assert all(g["resources"] == {"GPU": 1.0} for g in gpus)
+    assert sum(name.startswith("cpu") for name in specs) == 3
