@@ -165,9 +165,10 @@ def _read_trajectories(source: TrajectoriesSource) -> dict[str, Any]:
 
 
 def _measure_trajectories(block: TrajectoriesBlock, source: TrajectoriesSource) -> dict[str, Any]:
+    unread = {"method"} if block.ep.features == "network" else {"method", "network"}
     return {
         "ep": {
-            **block.ep.model_dump(exclude={"method"}),
+            **block.ep.model_dump(exclude=unread),
             "level": block.interval.level,
             "draws": block.interval.draws,
             "null_draws": block.null.draws,

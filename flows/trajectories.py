@@ -1,11 +1,13 @@
 """Trajectories: ingestion -> entropy production learned from currents -> store."""
 
+from functools import partial
 from typing import Any
 
 from prefect import flow
 from prefect.futures import PrefectFuture
 
-from flows.runners import threads
+from flows.blocks import TrajectoriesBlock
+from flows.runners import ModelPlace, model_place, threads
 from flows.shards import Shard
 from flows.steps import (
     Run,
@@ -25,11 +27,18 @@ def trajectories(config: str = "pipeline.yaml") -> RunSummary:
     with open_run(config, "trajectories") as run:
         ingested = ingest(run)
         plan = plan_run(run, ingested)
-        findings = measure(run, plan, infer)
+        place = _place(run) if plan.todo else None
+        findings = measure(run, plan, partial(infer, place=place))
         return publish_findings(run, ingested, plan, findings)
 
 
-def infer(run: Run, shard: Shard) -> PrefectFuture[Any]:
+def _place(run: Run) -> ModelPlace | None:
+    """Networks may need a GPU; closed forms never do."""
+    networks = isinstance(run.block, TrajectoriesBlock) and run.block.ep.features == "network"
+    return model_place(run.pipeline.compute.device) if networks else None
+
+
+def infer(run: Run, shard: Shard, *, place: ModelPlace | None) -> PrefectFuture[Any]:
     """Hand one shard to its task."""
     return infer_currents.submit(
         shard.id,
@@ -39,4 +48,6 @@ def infer(run: Run, shard: Shard) -> PrefectFuture[Any]:
         shard.config,
         shard.seed,
         run.pipeline.compute.timeout,
+        place.device if place else "cpu",
+        place.resources if place else None,
     )

@@ -1,13 +1,13 @@
 """Entropy production of one set of trajectories: read, select, learn, measure."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import xarray as xr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irrev.ep.current_records import measure_tracks
+from irrev.ep.current_records import Device, measure_tracks
 from irrev.readers.tracks import select_group
 from storage.inputs import load_input
 from storage.repository import StoreRef
@@ -15,7 +15,7 @@ from tasks.cluster import on_worker, worth_retrying
 
 
 def measure_currents(
-    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int, device: str
 ) -> dict[str, xr.Dataset]:
     """Learn the entropy production of one source under one condition.
 
@@ -25,7 +25,7 @@ def measure_currents(
     """
     start = time.perf_counter()
     tracks = select_group(load_input(ref, group, at), config["selection"])
-    row = measure_tracks(tracks, **config["ep"], seed=seed)
+    row = measure_tracks(tracks, **config["ep"], seed=seed, device=cast(Device, device))
     return {"row": row.assign(seconds=("shard", [time.perf_counter() - start]))}
 
 
@@ -45,6 +45,9 @@ def infer_currents(
     config: dict[str, Any],
     seed: int,
     timeout_s: float,
+    device: str,
+    resources: dict[str, float] | None,
 ) -> dict[str, xr.Dataset]:
-    """Learn one shard where work runs."""
-    return on_worker(measure_currents, (ref, at, group, config, seed), timeout_s=timeout_s)
+    """Learn one shard where work runs; a network on a worker with the resources asked for."""
+    arguments = (ref, at, group, config, seed, device)
+    return on_worker(measure_currents, arguments, resources=resources, timeout_s=timeout_s)

@@ -5,44 +5,85 @@ with its fluctuation-theorem average, the current in slices of time, and the lea
 grid. All of them come from trajectories that the force was not fitted to.
 """
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
+from irrev.ep.currents import Field
 from irrev.ep.features import InTime, polynomial
 from irrev.ep.holdout import by_time, measure
 from irrev.ep.learn import learn_ep, prepare
 from irrev.ep.learned import LearnedEp
 from irrev.ep.path_ep import PathEp, learn_temporal_score, path_ep
-from irrev.ep.steps import Array, Tracks, select
+from irrev.ep.steps import Array, Index, Tracks, select
+
+Device = Literal["auto", "cuda", "cpu"]
 
 N_BINS = 40  # of the histogram of single trajectories
 N_SLICES = 20  # of time, at most
 N_NODES = 12  # of the force grid along each axis
 SCORE_POWERS = 3  # of time in d ln p/dt
+NETWORK_OPTIONS = (
+    "diffusion",
+    "remove_stage_drift",
+    "centre",
+    "common_time",
+    "level",
+    "draws",
+    "null_draws",
+    "seed",
+)
 
 
-def measure_tracks(ds: xr.Dataset, *, driven: bool = False, **options: Any) -> xr.Dataset:
+def measure_tracks(
+    ds: xr.Dataset,
+    *,
+    features: str = "linear",
+    network: Mapping[str, Any] | None = None,
+    driven: bool = False,
+    device: Device = "auto",
+    **options: Any,
+) -> xr.Dataset:
     """Learn and measure; return the row without its identity.
 
     Parameters
     ----------
     ds
         Dataset of kind `trajectories`.
+    features
+        Family of forces of `irrev.learn_ep`, or "network" for `irrev.network_ep`.
+    network
+        Options of the network.
     driven
         Whether single trajectories need d ln p/dt: away from steady state.
+    device
+        Where a network is trained.
     **options
         Of `irrev.learn_ep`.
     """
-    est = learn_ep(ds, **options)
-    names = ("remove_stage_drift", "centre", "common_time", "folds")
-    prepared = prepare(ds, **{n: options[n] for n in names if n in options})
+    learn: Callable[..., LearnedEp]
+    if features == "network":
+        from irrev.ep.networks import network_ep  # torch is an extra
+
+        kept = {n: options[n] for n in NETWORK_OPTIONS if n in options}
+        learn = partial(network_ep, **{**kept, **(network or {}), "device": device})
+    else:
+        learn = partial(learn_ep, features=features, **options)
+    est = learn(ds)
     raw = est
     if est.drift_removed:
-        raw = learn_ep(ds, **{**options, "remove_stage_drift": False, "null_draws": 1})
-    paths = held_out_paths(prepared.tracks, est, driven=driven)
-    return currents_row(est, prepared.tracks, paths, raw=raw.value)
+        raw = learn(ds, remove_stage_drift=False, null_draws=1)
+    names = ("remove_stage_drift", "centre", "common_time")
+    tracks = prepare(ds, **{n: options[n] for n in names if n in options}).tracks
+    seen = est.fold_of >= 0
+    tracks, est = select(tracks, seen), replace(est, fold_of=est.fold_of[seen])
+    paths = held_out_paths(tracks, est, driven=driven)
+    return currents_row(est, tracks, paths, raw=raw.value)
 
 
 def held_out_paths(tracks: Tracks, est: LearnedEp, *, driven: bool) -> PathEp:
@@ -53,15 +94,20 @@ def held_out_paths(tracks: Tracks, est: LearnedEp, *, driven: bool) -> PathEp:
     scale = tracks.x.std(axis=0)
     space = polynomial(tracks.dim, 2, centre=tracks.x.mean(axis=0), scale=scale, powers=powers)
     span = max(float(tracks.frame.max()), 1.0) * tracks.dt
-    for k, force in enumerate(est.forces):
-        mine = est.fold_of == k
-        score = None
-        if driven:
-            basis = InTime(space, SCORE_POWERS, span)
-            score = learn_temporal_score(select(tracks, ~mine), basis)
+    basis = InTime(space, SCORE_POWERS, span)
+    halves = np.arange(tracks.n) % 2  # a single force has one fold: h is learned on the other half
+    for force, mine in _held_out(est, halves):
+        score = learn_temporal_score(select(tracks, ~mine), basis) if driven else None
         found = path_ep(select(tracks, mine), force, score)
         ep[mine], plain[mine] = found.ep, found.without_h
     return PathEp.of(ep, plain)
+
+
+def _held_out(est: LearnedEp, halves: Index) -> Iterator[tuple[Field, NDArray[np.bool_]]]:
+    if len(est.forces) == 1:
+        yield from ((est.forces[0], halves == k) for k in (0, 1))
+    else:
+        yield from ((force, est.fold_of == k) for k, force in enumerate(est.forces))
 
 
 def currents_row(est: LearnedEp, tracks: Tracks, paths: PathEp, *, raw: float) -> xr.Dataset:

@@ -47,7 +47,7 @@ class LearnedEp:
     drift_removed: bool
     centred: bool
     forces: tuple[Field, ...]  # one a fold
-    fold_of: Index  # (trajectory,) fold in which it was held out
+    fold_of: Index  # (trajectory,) fold in which it was held out; -1: never
     track_current: Array  # (trajectory,) held-out J of each, nats
     track_duration: Array  # (trajectory,)
     notes: tuple[str, ...]  # reasons to trust the value less, in words

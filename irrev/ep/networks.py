@@ -23,15 +23,16 @@ from typing import Literal
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from irrev.ep.currents import Totals
-from irrev.ep.holdout import bootstrap, by_track, measure, rate
+from irrev.ep.holdout import bootstrap, by_time, by_track, each_track, measure, rate
 from irrev.ep.increments import measure_increments
 from irrev.ep.learn import notes_for, prepare, resolve_diffusion
 from irrev.ep.learned import LearnedEp
-from irrev.ep.steps import Array, Tracks, select, step_count, steps_of
+from irrev.ep.stage import centre_tracks
+from irrev.ep.steps import Array, Index, Tracks, select, step_count, steps_of
 from irrev.errors import InputError
 from irrev.stats import deal_blocks, empirical_p
 
@@ -128,6 +129,7 @@ def network_ep(
     device: Device = "auto",
     remove_stage_drift: bool | None = None,
     centre: bool = False,
+    common_time: bool | None = None,
     level: float = 0.95,
     draws: int = 1000,
     null_draws: int = 500,
@@ -137,7 +139,7 @@ def network_ep(
 
     Parameters
     ----------
-    x, dt, remove_stage_drift, centre, level, draws, null_draws, seed
+    x, dt, remove_stage_drift, centre, common_time, level, draws, null_draws, seed
         As in `irrev.learn_ep`; half of the trajectories train, a fifth validates, the rest is
         measured.
     diffusion
@@ -153,7 +155,8 @@ def network_ep(
 
     Returns
     -------
-        As `irrev.learn_ep`, on the test trajectories; `debiased` is NaN: it has no closed form.
+        As `irrev.learn_ep`, on the test trajectories (`fold_of` 0, others -1); `debiased` is NaN:
+        it has no closed form.
 
     Raises
     ------
@@ -161,7 +164,14 @@ def network_ep(
         If there are fewer than ten trajectories or a GPU is asked for and absent.
     """
     rng = np.random.default_rng(seed)
-    prepared = prepare(x, dt=dt, remove_stage_drift=remove_stage_drift, centre=centre, folds=PARTS)
+    prepared = prepare(
+        x,
+        dt=dt,
+        remove_stage_drift=remove_stage_drift,
+        centre=centre,
+        common_time=common_time,
+        folds=PARTS,
+    )
     tracks = prepared.tracks
     increments = measure_increments(tracks)
     D, rule = resolve_diffusion(diffusion, increments)
@@ -169,27 +179,34 @@ def network_ep(
         raise InputError("networks need a constant diffusion matrix; give one or none.")
     part = deal_blocks(tracks.n, PARTS, rng)
     training = Training(tuple(hidden), steps, batch, learning_rate, time, tuple(angles), device)
-    train, check, test = (
-        select(tracks, s) for s in (part < 5, (part == 5) | (part == 6), part > 6)
-    )
+    train, check, test = (select(tracks, s) for s in _parts(part))
     force = train_force(train, check, D, training, seed=seed)
     booking = by_track(test, np.zeros(test.n, dtype=np.int64), rng)
     totals, coarse = (measure(test, (force,), D, booking, lag=lag) for lag in (1, 2))
-    spread = bootstrap(totals, booking, level, draws, rng, refitted=False)
+    spread = {prepared.unit: bootstrap(totals, booking, level, draws, rng, refitted=False)}
+    p = {prepared.unit: _flip_test(totals.current, null_draws, rng)}
+    if prepared.common:
+        blocks = by_time(test, np.zeros(test.n, dtype=np.int64))
+        shared = measure(test, (force,), D, blocks)
+        spread["time block"] = bootstrap(shared, blocks, level, draws, rng, refitted=False)
+        p["time block"] = _flip_test(shared.current, null_draws, rng)
+    if prepared.common and not centre:
+        own = _own_frame(tracks, part, D, training, seed)
+        p["own frame"] = _flip_test(own.current, null_draws, rng)
+    widest = max(spread, key=lambda n: spread[n].high - spread[n].low)
     value, twice = rate(totals.current, totals.duration), rate(coarse.current, coarse.duration)
     seen = by_track(train, np.zeros(train.n, dtype=np.int64), rng)
     fitted = measure(train, (force,), D, seen)
-    p = _flip_test(totals, null_draws, rng)
     return LearnedEp(
         value=value,
-        low=spread.low,
-        high=spread.high,
+        low=spread[widest].low,
+        high=spread[widest].high,
         level=level,
-        sd=spread.sd,
-        p=p,
+        sd=spread[widest].sd,
+        p=max(p.values()),
         certified=rate(totals.bound, totals.duration),
-        certified_low=spread.bound_low,
-        certified_high=spread.bound_high,
+        certified_low=spread[widest].bound_low,
+        certified_high=spread[widest].bound_high,
         train=rate(fitted.bound, fitted.duration),
         debiased=float("nan"),
         coarse=twice,
@@ -199,10 +216,10 @@ def network_ep(
         n_steps=int(step_count(test).sum()),
         duration=float(totals.duration.sum()),
         n_gaps=test.n_gaps,
-        unit=prepared.unit,
+        unit=widest,
         n_units=booking.n_units,
-        unit_sd={prepared.unit: spread.sd},
-        unit_p={prepared.unit: p},
+        unit_sd={n: s.sd for n, s in spread.items()},
+        unit_p=p,
         basis=f"network {'x'.join(map(str, hidden))}",
         ridge=(),
         diffusion=D,
@@ -211,13 +228,26 @@ def network_ep(
         drift_removed=prepared.drift_removed,
         centred=centre,
         forces=(force,),
-        fold_of=np.zeros(test.n, dtype=np.int64),
+        fold_of=np.where(part > 6, 0, -1),
         track_current=totals.current,
         track_duration=totals.duration,
         notes=notes_for(
-            increments, value, twice, booking.n_units, rule, tracks.dt, spread.sd, {"track": p}
+            increments, value, twice, booking.n_units, rule, tracks.dt, spread[widest].sd, p
         ),
     )
+
+
+def _own_frame(tracks: Tracks, part: Index, D: Array, training: Training, seed: int) -> Totals:
+    """Train and measure once more in each track's own frame."""
+    own = centre_tracks(tracks)
+    train, check, test = (select(own, s) for s in _parts(part))
+    force = train_force(train, check, D, training, seed=seed)
+    zeros = np.zeros(test.n, dtype=np.int64)
+    return measure(test, (force,), D, each_track(test, zeros))
+
+
+def _parts(part: Index) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    return part < 5, (part == 5) | (part == 6), part > 6
 
 
 def train_force(
@@ -303,7 +333,7 @@ def _tensor(x: Array, device: str) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(x), dtype=torch.float32, device=device)
 
 
-def _flip_test(totals: Totals, draws: int, rng: np.random.Generator) -> float:
+def _flip_test(current: Array, draws: int, rng: np.random.Generator) -> float:
     """Sign flips of whole units for a force that has not seen them."""
-    signs = rng.choice(np.array([-1.0, 1.0]), size=(draws, len(totals.current)))
-    return empirical_p(float(totals.current.sum()), signs @ totals.current)
+    signs = rng.choice(np.array([-1.0, 1.0]), size=(draws, len(current)))
+    return empirical_p(float(current.sum()), signs @ current)

@@ -79,6 +79,17 @@ def test_choose_device__refuses_an_absent_gpu():
             choose_device("cuda")
 
 
+def test_network_ep__tracks_of_one_film_are_judged_in_their_own_frame():
+    """Free particles carried by a common flow that depends on position: no EP of their own."""
+    rng = np.random.default_rng(0)
+    x = np.cumsum(rng.normal(size=(80, 100, 1)) * np.sqrt(2 / 24), axis=1)
+    home = rng.uniform(-10, 10, size=(80, 1, 1))
+    x = x + home + 0.2 * home * np.arange(100)[:, None] / 24
+    est = network_ep(x, dt=1 / 24, diffusion=1.0, common_time=True, **SMALL)
+    assert set(est.unit_p) == {"track", "time block", "own frame"}
+    assert est.p == max(est.unit_p.values())
+
+
 @pytest.mark.slow
 def test_network_ep__ring_within_eight_percent():
     """F = 3, V0 = 2, T = 0.5: EPR 13.77."""
