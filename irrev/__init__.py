@@ -21,6 +21,17 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.alignment.second_law import goal_entropy as goal_entropy
     from irrev.binning import SpikeBins as SpikeBins
     from irrev.binning import bin_spikes as bin_spikes
+    from irrev.diffusion.class_entropy import class_entropy as class_entropy
+    from irrev.diffusion.guidance import compare_guidance as compare_guidance
+    from irrev.diffusion.guidance import prompt_entropy as prompt_entropy
+    from irrev.diffusion.information import information_profile as information_profile
+    from irrev.diffusion.line import speed_accuracy_line as speed_accuracy_line
+    from irrev.diffusion.models.build import build_denoiser as build_denoiser
+    from irrev.diffusion.models.diffusers import load_stable_diffusion as load_stable_diffusion
+    from irrev.diffusion.schedules import edm_grid as edm_grid
+    from irrev.diffusion.schedules import entropic_grid as entropic_grid
+    from irrev.diffusion.speed_accuracy import schedule_prices as schedule_prices
+    from irrev.diffusion.speed_accuracy import velocity_cost as velocity_cost
     from irrev.ep.current_bounds import current_bounds as current_bounds
     from irrev.ep.learn import learn_ep as learn_ep
     from irrev.ep.maxent import maxent_ep as maxent_ep
@@ -52,6 +63,17 @@ __version__ = "0.1.0"
 
 # public name -> its module, imported when the name is first used
 _HOMES = {
+    "build_denoiser": "irrev.diffusion.models.build",
+    "class_entropy": "irrev.diffusion.class_entropy",
+    "compare_guidance": "irrev.diffusion.guidance",
+    "edm_grid": "irrev.diffusion.schedules",
+    "entropic_grid": "irrev.diffusion.schedules",
+    "information_profile": "irrev.diffusion.information",
+    "load_stable_diffusion": "irrev.diffusion.models.diffusers",
+    "prompt_entropy": "irrev.diffusion.guidance",
+    "schedule_prices": "irrev.diffusion.speed_accuracy",
+    "speed_accuracy_line": "irrev.diffusion.line",
+    "velocity_cost": "irrev.diffusion.speed_accuracy",
     "SpikeBins": "irrev.binning",
     "audit_abstract": "irrev.alignment.second_law",
     "bayes_eprocess": "irrev.alignment.drift",

@@ -44,7 +44,8 @@ def tiny_stable_diffusion(folder):
     words = [*letters, *(f"{c}</w>" for c in letters), "<|startoftext|>", "<|endoftext|>"]
     (folder / "vocab.json").write_text(json.dumps({w: i for i, w in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    files = str(folder / "vocab.json"), str(folder / "merges.txt")
+    tokenizer = CLIPTokenizer(*files, model_max_length=77)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         text = CLIPTextModel(
@@ -88,6 +89,6 @@ def tiny_dit():
         )  # fmt: skip
         # The real ones start from zero too: give the last layers something to say.
         for parameter in model.parameters():
-            if float(parameter.abs().max()) == 0:
+            if float(parameter.detach().abs().max()) == 0:
                 torch.nn.init.normal_(parameter, std=0.1)
     return model
