@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.diffusion.speed_accuracy import schedule_prices as schedule_prices
     from irrev.diffusion.speed_accuracy import velocity_cost as velocity_cost
     from irrev.ep.current_bounds import current_bounds as current_bounds
+    from irrev.ep.hierarchy import hierarchy_ep as hierarchy_ep
     from irrev.ep.learn import learn_ep as learn_ep
     from irrev.ep.maxent import maxent_ep as maxent_ep
     from irrev.ep.multipartite import multipartite_ep as multipartite_ep
@@ -96,6 +97,7 @@ _HOMES = {
     "gamma_for": "irrev.alignment.second_law",
     "gamma_ml": "irrev.alignment.gamma",
     "goal_entropy": "irrev.alignment.second_law",
+    "hierarchy_ep": "irrev.ep.hierarchy",
     "lambda_max": "irrev.alignment.fisher",
     "learn_ep": "irrev.ep.learn",
     "learn_force": "irrev.ep.path_ep",
