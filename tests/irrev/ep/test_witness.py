@@ -347,3 +347,13 @@ def test_witness__short_epochs_keep_the_level(rng):
         p.append(ds["p"].to_numpy()[own.to_numpy()])
     rate = float((np.concatenate(p) < 0.05).mean())
     assert abs(rate - 0.05) < 4 * np.sqrt(0.05 * 0.95 / 400) + 0.015
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", [pytest.param(P2, id="P2"), pytest.param(P4, id="P4")])
+def test_witness__intervals_cover_at_their_level(system, rng):
+    """Reference coverage is 0.94 to 0.955 over 1,500 records; here within 4 binomial errors."""
+    ds = repeat(system, 4096, 640, rng)
+    covered = np.abs(ds["W"] - system.witness()) < 1.96 * ds["W_se"]
+    error = 4 * np.sqrt(0.95 * 0.05 / ds["W"].size)
+    assert float(covered.mean()) == pytest.approx(0.95, abs=error + 0.005)
