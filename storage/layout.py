@@ -40,26 +40,13 @@ def node_name(text: str) -> str:
     return name
 
 
-def input_group(kind: str, source: str) -> str:
-    """Name the group of what was read from one source."""
-    return f"inputs/{node_name(kind)}/{node_name(source)}"
-
-
-def result_group(flow: str, method: str) -> str:
-    """Name the group of one method's results."""
-    return f"results/{node_name(flow)}/{node_name(method)}"
-
-
-def chunk_shape(array: xr.DataArray | xr.Variable, *, by_row: bool = False) -> tuple[int, ...]:
+def chunk_shape(array: xr.DataArray | xr.Variable) -> tuple[int, ...]:
     """Cut an array into chunks.
 
     Parameters
     ----------
     array
         The array; its first dimension is the one that shards share.
-    by_row
-        One chunk for each index of the first dimension, whatever its size: for arrays that
-        several workers fill.
 
     Returns
     -------
@@ -69,8 +56,6 @@ def chunk_shape(array: xr.DataArray | xr.Variable, *, by_row: bool = False) -> t
     if not shape:
         return ()
     row_bytes = max(1, array.dtype.itemsize) * int(np.prod(shape[1:], dtype=np.int64))
-    if by_row:
-        return (1, *shape[1:])
     if row_bytes * shape[0] < WHOLE_BELOW_BYTES:
         return shape
     return (min(shape[0], max(1, CHUNK_BYTES // row_bytes)), *shape[1:])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from irrev.errors import StoreError
-from storage.layout import CHUNK_BYTES, chunk_shape, input_group, node_name, prepared, result_group
+from storage.layout import CHUNK_BYTES, chunk_shape, node_name, prepared
 
 
 def template(*shape, dtype="f8"):
@@ -32,9 +32,8 @@ def test_node_name__differs_for_different_texts(a, b):
         return
 
 
-def test_groups__follow_the_layout():
-    assert input_group("spikes", "a/b") == "inputs/spikes/a%2Fb"
-    assert result_group("spikes", "maxent") == "results/spikes/maxent"
+def test_node_name__escapes_what_a_path_cannot_hold():
+    assert node_name("a/b") == "a%2Fb"
     with pytest.raises(StoreError, match="cannot name a group"):
         node_name("..")
 
