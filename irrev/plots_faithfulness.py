@@ -77,5 +77,5 @@ def rankings(row: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.set_yticks(range(len(scores)), [s.replace("_", " ") for s in reversed(scores)])
     ax.set(xlim=(0, 1), xlabel="supported answer ranked above: probability")
     if ax.get_legend_handles_labels()[0]:
-        ax.legend(fontsize="small", loc="lower left")
+        ax.legend(fontsize="small", loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)
     return ax

@@ -32,7 +32,7 @@ def faithfulness(ds: xr.Dataset, extras: Mapping[str, xr.Dataset]) -> Section:
     for i in done[:DETAILED]:
         row, name = ds.isel(shard=i), _name(ds, i)
         answers = extras.get(str(row["shard"].item()))
-        if answers is not None:
+        if answers is not None and int(row["n_scored"]):
             pictures.append(_scatter(answers, name, float(ds.attrs.get("fdr", 0.05))))
             tables.append(_worst(answers, name))
         if np.isfinite(row["auroc"].to_numpy()).any():
@@ -56,6 +56,10 @@ def _words(ds: xr.Dataset, i: int) -> str:
     row = ds.isel(shard=i)
     if str(row["status"].item()) != "done":
         return f"{verdict(ds, i)} ({row['error'].item()})"
+    if not int(row["n_scored"]):
+        return (
+            f"no question, no faithfulness; entropy production {_interval(row, 'sep_total')} nat"
+        )
     departed = f"{int(row['n_departed'])} of {int(row['n_scored'])} answers depart from the topics"
     return f"{departed} of their question; mean faithfulness {_interval(row, 'sf_smooth')}"
 
@@ -117,11 +121,10 @@ def _worst(answers: xr.Dataset, name: str) -> TableBlock:
     """List the answers least like their question, by id; texts are not in the store."""
     head = ["answer", "model", "p", "excess, nat", "faithfulness", "off question"]
     head += ["support (cosine)", "support (words)", "sentences"]
-    p, excess = (
-        np.nan_to_num(answers[n].to_numpy(), nan=s) for n, s in (("p_perm", 2), ("excess", -9))
-    )
+    p, excess = (answers[n].to_numpy() for n in ("p_perm", "excess"))
+    order = [k for k in np.lexsort((-excess, p)) if np.isfinite(p[k])]
     rows = []
-    for k in np.lexsort((-excess, p))[:WORST]:
+    for k in order[:WORST]:
         row = answers.isel(triplet=int(k))
         cells = [
             str(row["triplet"].item()),
