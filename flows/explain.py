@@ -35,7 +35,7 @@ def _field(name: str, value: Any, dumped: Any, meaning: str, depth: int) -> list
     pad = "  " * depth
     if isinstance(value, BaseModel):
         return [_line(f"{pad}{name}:", meaning), *_model(value, depth + 1)]
-    if isinstance(value, dict):
+    if isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values()):
         lines = [_line(f"{pad}{name}:", meaning)]
         for key, item in value.items():
             lines += _field(str(key), item, dumped[key], _meaning(item), depth + 1)

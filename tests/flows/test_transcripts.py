@@ -209,3 +209,37 @@ def test_behaviour_section__draws_streams_and_tells_what_it_is_not(chats):
     )
     assert len(section.pictures) == 3
     assert "not which behaviour" in section.statement
+
+
+def test_watch_block__defaults_are_the_librarys():
+    from dataclasses import asdict
+
+    from flows.blocks import ClassNames, MonitorBlock, WatchBlock
+    from irrev.alignment.monitor import Watch
+    from irrev.alignment.taxonomy import Taxonomy
+
+    library = asdict(Watch())
+    for name, value in WatchBlock().model_dump().items():
+        assert value == (list(library[name]) if name == "detectors" else library[name]), name
+    assert (
+        Taxonomy(
+            **{
+                k: tuple(v) if isinstance(v, list) else v
+                for k, v in ClassNames().model_dump().items()
+            }
+        )
+        == Taxonomy()
+    )
+    block = MonitorBlock(sources=["a"])
+    assert (block.interval.level, block.fdr) == (library["level"], library["fdr"])
+
+
+def test_full_text__of_a_transcripts_pipeline_can_be_saved_and_run(chats):
+    from flows.explain import full_text
+
+    config = yaml.safe_load(chats.read_text())
+    config["sources"]["logs"]["labels"] = {"True": "harmful", "1_full": "aligned"}
+    chats.write_text(yaml.safe_dump(config))
+    first = load(chats)
+    chats.write_text(full_text(first))
+    assert load(chats) == first
