@@ -84,6 +84,7 @@ def _read_spikes(source: SpikesSource) -> dict[str, Any]:
             "on_error": source.on_error,
             "time_unit": source.time_unit,
             "sample_rate": source.sample_rate,
+            "recording": source.recording,
         },
         "split": source.conditions.model_dump(),
     }
@@ -176,7 +177,7 @@ def _measure_trajectories(block: TrajectoriesBlock, source: TrajectoriesSource) 
     }
 
 
-STEP_S = 8e-6  # all passes over one step with three functions, s (measured, one core)
+STEP_S = 3e-5  # one step of a film, raw and corrected, plane, s (measured, busy core)
 
 
 def _cost_trajectories(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
