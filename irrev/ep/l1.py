@@ -12,8 +12,8 @@ inner step costs n_samples x (active observables). Inner steps are Newton steps 
 coupling would change its sign. Every level is rescaled on validation samples like every iterate
 of the other solvers; the path ends at the first level without gain.
 
-Source: G. Andrew, J. Gao, Proc. ICML, 33 (2007) for steps within an orthant; R. Tibshirani et al.,
-J. R. Stat. Soc. B 74, 245 (2012) for the checks; the metric and the rescaling are derived here.
+Source: G. Andrew, J. Gao, Proc. ICML, 33 (2007) for steps within an orthant; the metric and the
+rescaling are derived here.
 """
 
 from dataclasses import dataclass, replace
@@ -34,8 +34,9 @@ MAX_HALVINGS = 12
 RIDGE = 1e-3  # of a Newton step: few samples may carry the weight, in single precision
 TINY = float(np.finfo(float).tiny)
 MAX_TABLE = 1 << 25  # samples x active observables: 128 MiB, then the path ends
-MIN_SAMPLES = 20  # per nonzero coupling: with fewer, noise outweighs what a level adds
-MAX_CHECKS = 5  # rounds of adding observables that were left out
+MIN_SAMPLES = 12  # per nonzero coupling: with fewer, noise outweighs what a level adds
+NEAR = 0.9  # of the penalty: slopes from which an observable may become nonzero
+MAX_CHECKS = 8  # rounds of adding observables that were left out
 
 
 def l1_path(
@@ -72,7 +73,7 @@ def l1_path(
     gradient = train.gradient(path.reverse)
     previous = float(np.max(np.abs(gradient) / scale, initial=0.0))
     while (level := ratio * previous) >= min_level:
-        found = path.descend(level, previous, gradient)
+        found = path.descend(level, gradient)
         if found is None:
             break
         previous, gradient = level, found
@@ -95,13 +96,10 @@ class _Path:
     reverse: NDArray[np.float64]  # theta . g~ of the training samples
     passes: float = 0.5
 
-    def descend(
-        self, level: float, previous: float, gradient: NDArray[np.float64]
-    ) -> NDArray[np.float64] | None:
+    def descend(self, level: float, gradient: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """Fit one level and return the gradient there; None where the table grows too large."""
         penalty = level * self.scale
-        # Slopes change by less than the penalty does (sequential strong rule).
-        active = (self.theta != 0) | (np.abs(gradient) > (2.0 - previous / level) * penalty)
+        active = (self.theta != 0) | (np.abs(gradient) > NEAR * penalty)
         for _ in range(MAX_CHECKS):
             chosen = np.flatnonzero(active)
             if chosen.size == 0:
