@@ -61,7 +61,7 @@ def kill_writers(folder, n_kills, kind):
     done = []
     for n in range(n_kills):
         writer = start_writer(folder.ref.url, f"w{n}", 10_000, kind)
-        assert writer.stdout.readline() == "open\n"
+        assert writer.stdout.readline() == "open\n", writer.communicate(timeout=60)[1]
         done.append(writer.stdout.readline().strip())
         time.sleep(rng.uniform(0.0, 0.3))
         writer.send_signal(signal.SIGKILL)
