@@ -2,7 +2,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flows.model import Model
 from flows.quantities import Hertz, Seconds
@@ -40,11 +40,17 @@ class MaxEnt(Model):
 
     method: Literal["maxent"] = Field(default="maxent", description="name of the method")
     observables: list[Literal["pair"]] = Field(
-        default=["pair"], description="antisymmetric observables"
+        default=["pair"], min_length=1, description="antisymmetric observables"
     )
     folds: int = Field(default=5, ge=3, description="cross-fitting folds; each is test once")
     n_blocks: int = Field(default=50, ge=10, description="contiguous blocks dealt to the folds")
     solver: str = Field(default="auto", description="optimiser of the dual problem")
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> "MaxEnt":
+        if self.folds > self.n_blocks:
+            raise ValueError(f"folds is {self.folds} but n_blocks is {self.n_blocks}; use fewer")
+        return self
 
 
 class SpikesBlock(Block):

@@ -23,7 +23,7 @@ from flows.ahead import read_ahead
 from flows.config import Pipeline, load
 from flows.estimate import Estimate, estimate_plan
 from flows.explain import full_text
-from flows.page import write_page
+from flows.page import page_path, write_page
 from flows.plan import Plan, plan_flow
 from flows.server import server
 from flows.specs import SPECS
@@ -40,7 +40,8 @@ app = typer.Typer(
 )
 alerts = typer.Typer(help="List and acknowledge alerts of the monitor.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
-out = Console(width=None if sys.stdout.isatty() else 160, soft_wrap=True, highlight=False)
+# elsewhere than on a terminal one row is one line, however long
+out = Console(width=None if sys.stdout.isatty() else 1000, soft_wrap=True, highlight=False)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 ConfigOption = Annotated[str, typer.Option("--config", "-c", help="pipeline file")]
@@ -95,6 +96,7 @@ def run(
         few = sum(len(p.unread) for p in plans) <= LOOK_AHEAD
         for one in _looked(pipeline, plans) if few else plans:
             out.print(show.headline(one, _estimate(pipeline, one)))
+    page_path(pipeline)  # an unwritable page is found before the work, not after it
     todo = [p.flow for p in plans if not p.idle]
     if todo:
         # a task's traceback belongs to its stored failure, not to the terminal

@@ -13,7 +13,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from flows.blocks import Flows
@@ -27,10 +27,21 @@ from storage.repository import StoreRef
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
+KINDS = ("spikes", "timeseries", "trajectories", "transcripts", "triplets", "samples")
+
+
+def _known_store(url: str) -> str:
+    if ("://" in url and not url.startswith(("s3://", "file://"))) or re.match(r"s3:/(?!/)", url):
+        raise ValueError(f"{url} is no store; write a folder, s3://bucket/prefix or memory:NAME")
+    return url
+
+
 class Store(Model):
     """Where results are kept."""
 
-    url: str = Field(default="./results", description="folder, s3://bucket/prefix or memory:NAME")
+    url: Annotated[str, AfterValidator(_known_store)] = Field(
+        default="./results", min_length=1, description="folder, s3://bucket/prefix or memory:NAME"
+    )
     branch: str = Field(default="main", description="branch that results are committed to")
 
 
@@ -52,14 +63,16 @@ class Compute(Model):
 class Report(Model):
     """The page."""
 
-    path: str = Field(default="report/index.html", description="where the page is written")
+    path: str = Field(
+        default="report/index.html", min_length=1, description="where the page is written"
+    )
 
 
 class Pipeline(Model):
     """What to run, on what, and where it lands."""
 
     version: Literal[1] = Field(default=1, description="version of this file's form")
-    project: str = Field(description="name of the project, shown in the report")
+    project: str = Field(min_length=1, description="name of the project, shown in the report")
     seed: int = Field(default=0, ge=0, description="one seed for everything; shards derive theirs")
     store: Store = Store()
     compute: Compute = Compute()
@@ -96,10 +109,23 @@ def load(path: str | Path = "pipeline.yaml") -> Pipeline:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; name it with --config.")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return parse(_text_keys(data), path)
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key may stand only once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                mark = key.start_mark
+                raise yaml.YAMLError(f"key `{key.value}` stands twice, line {mark.line + 1}")
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _text_keys(data: Any) -> Any:
@@ -140,10 +166,17 @@ def _check_names(pipeline: Pipeline, path: Path) -> None:
             raise ConfigError(
                 f"{path.name}: sources.{name}: a name has lower-case letters, digits, _ . and -."
             )
+    if pipeline.compute.profile == "address" and not pipeline.compute.address:
+        raise ConfigError(f"{path.name}: compute.address: write the scheduler's tcp://host:port.")
     blocks = pipeline.flows.chosen()
+    if not blocks:
+        known = ", ".join(type(pipeline.flows).model_fields)
+        raise ConfigError(f"{path.name}: flows: nothing to measure; choose of {known}.")
     if pipeline.flows.monitor:
         blocks["monitor"] = pipeline.flows.monitor
     for flow, block in blocks.items():
+        if len(set(block.sources)) < len(block.sources):
+            raise ConfigError(f"{path.name}: flows.{flow}.sources: a source stands twice.")
         for name in block.sources:
             if name not in pipeline.sources:
                 hint = _nearest(name, pipeline.sources)
@@ -163,6 +196,13 @@ def _first_line(error: ValidationError) -> str:
     where = ".".join(map(str, keys))
     if details["type"] == "extra_forbidden":
         return f"{where} is not a key{_nearest(str(keys[-1]), _valid_keys(details, keys))}"
+    if details["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        kinds = [
+            k.strip(" '") for k in str(details.get("ctx", {}).get("expected_tags", "")).split(",")
+        ]
+        found = str(details.get("ctx", {}).get("tag", ""))
+        what = f"`{found}` is no kind of source" if found else "kind is missing"
+        return f"{where}.kind: {what}{_nearest(found, [k for k in kinds if k] or KINDS)}"
     message = details["msg"].removeprefix("Value error, ")
     return f"{where}: {message[0].lower()}{message[1:]}."
 

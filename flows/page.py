@@ -12,6 +12,7 @@ from flows import catalogue, show
 from flows.config import Pipeline
 from flows.explain import full_text
 from flows.specs import SPECS, FlowSpec
+from irrev.errors import ConfigError
 from irrev.report.build import make_sections, render
 from irrev.report.page import Page, TableBlock
 from storage.layout import node_name
@@ -25,12 +26,30 @@ def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -
         SPECS[flow].kind: Extras(repo, ds, SPECS[flow], at)
         for flow, ds in show.results(repo, at=at).items()
     }
-    path = pipeline.folder / pipeline.report.path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = page_path(pipeline)
     html = render(_page(pipeline, repo, tables, extras, at))
     partial = path.with_suffix(f".{os.getpid()}.part")
     partial.write_text(html, encoding="utf-8")
     partial.replace(path)
+    return path
+
+
+def page_path(pipeline: Pipeline) -> Path:
+    """Make the page's folder and return the page's path.
+
+    Raises
+    ------
+    ConfigError
+        If nothing can be written there.
+    """
+    path = pipeline.folder / pipeline.report.path
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writable = os.access(path.parent, os.W_OK) and not path.is_dir()
+    except OSError:
+        writable = False
+    if not writable:
+        raise ConfigError(f"report.path: nothing can be written to {path}; choose another path.")
     return path
 
 
@@ -102,7 +121,7 @@ def _page(
 
 
 def _measured(tables: dict[str, xr.Dataset], n_items: int) -> str:
-    n_results = sum(ds.sizes["shard"] for ds in tables.values())
+    n_results = sum(int((ds["status"] == "done").sum()) for ds in tables.values())
     results = f"{n_results} result{'s' * (n_results != 1)}"
     inputs = f"{n_items} input{'s' * (n_items != 1)}"
     return f"Irreversibility and entropy production: {results} from {inputs}."

@@ -58,6 +58,8 @@ def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
         done = str(ds["status"].to_numpy()[i]) == "done"
         cells = [_cell(ds, i, c) if done else "" for c in columns]
         words = verdict(ds, i) if done else f"{verdict(ds, i)}: {ds['error'].to_numpy()[i]}"
+        if done and "notes" in ds and (notes := str(ds["notes"].to_numpy()[i])):
+            words += f" ({notes})"
         table.add_row(str(ds["source"].values[i]), str(ds["condition"].values[i]), *cells, words)
     return table
 
@@ -102,7 +104,8 @@ def chosen(tables: dict[str, xr.Dataset], result: str | None) -> dict[str, xr.Da
     if not found:
         names = [*tables, *(str(n) for ds in tables.values() for n in ds["shard"].values)]
         near = difflib.get_close_matches(result, names, n=1, cutoff=0.3)
-        hint = f"did you mean {near[0]!r}?" if near else "there are no results yet."
+        known = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        hint = f"did you mean {near[0]!r}?" if near else f"there are: {known or 'none yet'}."
         raise StoreError(f"no result is called {result!r}; {hint}")
     return found
 
@@ -172,7 +175,9 @@ def version_table(repo: Repository) -> Table:
 def headline(plan: Plan, estimate: Estimate | None = None) -> str:
     """Return the plan of one flow, and what it would cost, in one line."""
     new = len(plan.todo)
-    parts = [f"{new} to run", f"{len(plan.shards) - new} up to date"]
+    aside = {name for name, _ in plan.quarantined}
+    current = sum(1 for p in plan.shards if not p.reason and p.shard.id not in aside)
+    parts = [f"{new} to run", f"{current} up to date"]
     if plan.unread:
         parts.insert(0, f"{len(plan.unread)} items to read")
     if plan.quarantined:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from flows.model import Model
 from flows.quantities import Hertz, Seconds
 from irrev.errors import ConfigError
+from irrev.readers.expressions import check_expression
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,9 @@ class Item:
 class BaseSource(Model):
     """Fields that all kinds share."""
 
-    uri: str | list[str] = Field(description="path, glob, or list of these")
+    uri: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] = Field(
+        description="path, glob, or list of these"
+    )
     on_error: Literal["quarantine", "stop"] = Field(
         default="quarantine", description="set bad input aside with its reason, or stop the run"
     )
@@ -43,7 +46,8 @@ class BaseSource(Model):
         for pattern in map(_expanded, patterns):
             matches = sorted(glob.glob(str(folder / pattern), recursive=True))
             if not matches:
-                raise ConfigError(f"sources.{name}.uri: nothing at {pattern}; check the path.")
+                mend = "copy the file here" if "://" in pattern else "check the path"
+                raise ConfigError(f"sources.{name}.uri: nothing at {pattern}; {mend}.")
             paths += [Path(m) for m in matches]
         if len(paths) == 1 and isinstance(self.uri, str) and not glob.has_magic(self.uri):
             return [Item(name, name, paths[0])]
@@ -63,10 +67,15 @@ def _expanded(pattern: str) -> str:
     return path
 
 
+def _expression(text: str) -> str:
+    check_expression(text)
+    return text
+
+
 class Units(Model):
     """Which units of a recording are used; rules apply in this order."""
 
-    where: str | None = Field(
+    where: Annotated[str, AfterValidator(_expression)] | None = Field(
         default=None, description="expression on unit columns, e.g. `snr > 1`"
     )
     areas: list[str] | None = Field(default=None, description="brain areas to keep")
@@ -92,6 +101,9 @@ class SpikesSource(BaseSource):
     kind: Literal["spikes"] = Field(description="kind of the source")
     units: Units = Units()
     conditions: Conditions = Conditions()
+    recording: tuple[Seconds, Seconds] | None = Field(
+        default=None, description="start and stop, for files that do not state their range"
+    )
     time_unit: Literal["s", "ms", "samples"] = Field(
         default="s", description="unit of times in the file"
     )

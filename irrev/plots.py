@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00")
-LABEL = 60  # characters of a label in a figure of 4.8 inches
+LABEL = 54  # characters of a label in a figure of 4.8 inches
 MARKERS = ("o", "s", "^", "D", "v", "P")  # no meaning by colour alone
 
 
@@ -61,7 +61,7 @@ def ep_by_shard(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate
         )
         # above its line and not beside it, so that long names leave room for the values
         label = f"{row['source'].item()}  {row['condition'].item()}"
-        ax.text(0.0, y + 0.24, _short(label), transform=ax.get_yaxis_transform(), fontsize=8)
+        ax.text(0.0, y + 0.24, _short(label), transform=ax.get_yaxis_transform(), fontsize=9)
     ax.axvline(0, color="0.6", linewidth=0.8)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import struct
 import threading
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,7 +30,23 @@ NUMBERS = {f"{kind}{size}" for kind in ("int", "uint") for size in (8, 16, 32, 6
 FLOATS = {"float32", "float64"}
 ZSTD = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
 
+PORTION_BYTES = 2**26  # of datasets in memory at once while a version is written
+
 Documents: TypeAlias = dict[str, bytes]
+
+
+def in_portions(content: Mapping[str, xr.Dataset]) -> Iterator[dict[str, xr.Dataset]]:
+    """Cut what is to be written into portions that are held in memory one after another."""
+    portion: dict[str, xr.Dataset] = {}
+    size = 0
+    for group, ds in content.items():
+        if portion and size + ds.nbytes > PORTION_BYTES:
+            yield portion
+            portion, size = {}, 0
+        portion[group] = ds
+        size += ds.nbytes
+    if portion:
+        yield portion
 
 
 def write_groups(store: IcechunkStore, content: Mapping[str, xr.Dataset]) -> None:

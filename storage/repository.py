@@ -15,7 +15,7 @@ from irrev.errors import StoreError
 from storage import versions
 from storage.backend import StoreRef, exists, lock_of, make, one_line_errors, storage_of
 from storage.commits import has_group, transact
-from storage.groups import write_groups
+from storage.groups import in_portions, write_groups
 from storage.layout import PARENTS, SCHEMA_VERSION, prepared
 from storage.versions import JSON, Version
 
@@ -188,7 +188,8 @@ class Repository:
             gone = [g for g in delete if has_group(session.store, g)]
             for group in gone:
                 del zarr.open_group(session.store, mode="r+")[group]
-            write_groups(session.store, content)
+            for part in in_portions(content):
+                write_groups(session.store, part)
             return bool(content or gone)
 
         owned = None if callable(writes) else [*writes, *delete]

@@ -1,6 +1,6 @@
 """One commit a run: finished results out of the scratch into the branch, with their provenance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,22 +65,23 @@ def publish_run(ref: StoreRef, run: Publication) -> str:
         seconds[identity["shard"]] = float(rows[-1]["seconds"].to_numpy()[0])
         name = f"{identity['source']}/{node_name(identity['condition'])}"
         extras |= {f"results/{run.flow}/{part}/{name}": ds for part, ds in result.items()}
-    if len(rows) < len(done):
-        raise StoreError("the store's scratch lost finished work; run again to compute it.")
+    elsewhere = [f.identity for f in done.values() if f.identity["shard"] not in seconds]
     rows += [_identify(blank(run.kind, "shard"), f) for f in run.findings if not f.key]
     groups = {key: group for group, key in run.inputs.items()}
 
-    def writes(base: str) -> dict[str, xr.Dataset]:
+    def writes(base: str) -> Mapping[str, xr.Dataset]:
         old = repo.read(run.group, at=base) if repo.has(run.group, at=base) else None
+        _check_published(old, elsewhere)
         table = merge_rows(old, rows, set(run.keep))
-        return {
-            **{groups[key]: kept["data"] for key, kept in pending.load(groups)},
+        tables = {
             **extras,
-            **({run.group: _decided(table, run)} if table is not None else {}),
             f"inputs/catalogue/{run.flow}": validate(run.catalogue, "catalogue"),
             f"quarantine/{run.flow}": _quarantine(run),
             f"runs/{run.run_id}": _timings(run, seconds),
         }
+        if table is not None:
+            tables[run.group] = _decided(table, run)
+        return OneByOne(tables, pending, {g: key for key, g in groups.items()})
 
     version = repo.commit(writes, message=run.message, metadata=run.metadata)
     pending.drop([*done, *groups])
@@ -91,6 +92,39 @@ def publish_run(ref: StoreRef, run: Publication) -> str:
 def publish(ref: StoreRef, run: Publication) -> str:
     """Commit a run of a flow."""
     return publish_run(ref, run)
+
+
+class OneByOne(Mapping[str, xr.Dataset]):
+    """What a run writes: its tables, and its inputs, each in memory only while it is written."""
+
+    def __init__(
+        self, tables: dict[str, xr.Dataset], pending: Pending, inputs: dict[str, str]
+    ) -> None:
+        waiting = pending.keys()  # an input that has left was published by another run
+        self._tables, self._pending = tables, pending
+        self._inputs = {group: key for group, key in inputs.items() if key in waiting}
+
+    def __getitem__(self, group: str) -> xr.Dataset:
+        if group in self._tables:
+            return self._tables[group]
+        return self._pending.get(self._inputs[group])["data"]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._inputs
+        yield from self._tables
+
+    def __len__(self) -> int:
+        return len(self._inputs) + len(self._tables)
+
+
+def _check_published(old: xr.Dataset | None, elsewhere: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that work which left the scratch was published by another run at this moment."""
+    names = ("shard", "input_hash", "config_hash", "method_version", "seed")
+    columns = [old[n].to_numpy().tolist() for n in names] if old is not None else [[]]
+    there = set(zip(*columns, strict=True))
+    lost = [i["shard"] for i in elsewhere if tuple(i[n] for n in names) not in there]
+    if lost:
+        raise StoreError(f"finished work is gone: {lost[0]}; run again to compute it.")
 
 
 def _identify(row: xr.Dataset, finding: Finding) -> xr.Dataset:

@@ -91,6 +91,8 @@ class MaxEntEp:
     def notes(self) -> tuple[str, ...]:
         """Reasons to trust the value less, in words; empty if there are none."""
         found = []
+        if self.value == self.low == self.high == 0:
+            found.append("no direction of time held up in any fold: the value is zero by choice")
         if self.saturated:
             found.append("a fold reached the cap ln n: the true value may be larger")
         if self.ess < max(WEAK_ESS, WEAK_ESS_FRACTION * float(self.fold_steps.min())):

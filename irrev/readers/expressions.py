@@ -26,6 +26,10 @@ COMPARISONS: dict[type[ast.cmpop], Callable[[ArrayLike, ArrayLike], NDArray[np.b
     ast.In: np.isin,
     ast.NotIn: lambda values, options: np.isin(values, options, invert=True),
 }
+ALLOWED = (
+    *(ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop),
+    *(ast.Name, ast.expr_context, ast.Constant, ast.List, ast.Tuple, ast.Set),
+)
 MAX_EXPRESSION = 1000  # characters; keeps the parser's recursion shallow
 
 
@@ -49,13 +53,29 @@ def evaluate(expression: str, ds: xr.Dataset) -> NDArray[np.bool_]:
         If the expression has anything but columns, numbers, texts, comparisons, `in`, `and`,
         `or` and `not`, or names an unknown column.
     """
+    return _truth(_parsed(expression), ds, expression)
+
+
+def check_expression(expression: str) -> None:
+    """Refuse what is not columns, values and comparisons, before any recording is read.
+
+    Raises
+    ------
+    InputError
+        If the expression cannot be parsed or has anything else in it.
+    """
+    if not all(isinstance(node, ALLOWED) for node in ast.walk(_parsed(expression))):
+        raise InputError(f"where: {expression!r} has more than columns, values and comparisons.")
+
+
+def _parsed(expression: str) -> ast.expr:
     if len(expression) > MAX_EXPRESSION:
         raise InputError(f"where has {len(expression)} characters; {MAX_EXPRESSION} are allowed.")
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"where: {expression!r} is not an expression ({error}).") from error
-    return _truth(tree.body, ds, expression)
+    return tree.body
 
 
 def _truth(node: ast.expr, ds: xr.Dataset, text: str) -> NDArray[np.bool_]:

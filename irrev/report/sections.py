@@ -47,7 +47,7 @@ def maxent(ds: xr.Dataset, extras: Extras) -> Section:
             "one unit drives another. Not significant does not mean reversible."
         ),
         pictures=pictures,
-        tables=[_maxent_table(ds), *([_pair_table(ds, order)] if order else [])],
+        tables=[*_maxent_tables(ds), *([_pair_table(ds, order)] if order else [])],
         references=cite("maxent"),
     )
 
@@ -105,25 +105,32 @@ def _details(ds: xr.Dataset, i: int, extras: Extras) -> list[Picture]:
     return found
 
 
-def _maxent_table(ds: xr.Dataset) -> TableBlock:
-    level = 100 * float(ds.attrs.get("level", 0.95))
-    head = ["source", "condition", "units", "bins", f"EP bound, nat/s ({level:g} % interval)"]
-    head += ["nat per spike", "certified, nat/s", "training, nat/s", "p", "q", "verdict", "notes"]
-    rows = []
+def _maxent_tables(ds: xr.Dataset) -> list[TableBlock]:
+    """Values and verdicts; what they rest on; what could not be measured, with the reason."""
+    level = f"{100 * float(ds.attrs.get('level', 0.95)):g} %"
+    values, grounds, missing = [], [], []
     for i in range(ds.sizes["shard"]):
         row = ds.isel(shard=i)
-        cells = [str(row["source"].item()), str(row["condition"].item())]
-        if str(row["status"].item()) == "done":
-            bin_s = float(row["bin_s"])
-            cells += [f"{int(row['n_units'])}", f"{int(row['n_steps']):,}"]
-            cells += [_interval(ds, i, "ep_rate"), _interval(ds, i, "ep_per_spike")]
-            cells += [f"{float(row[n]) / bin_s:.3g}" for n in ("ep_certified", "ep_train")]
-            cells += [f"{float(row['p']):.3g}", f"{float(row['q']):.3g}", verdict(ds, i)]
-            cells.append(_notes(row))
-        else:
-            cells += [""] * 8 + [verdict(ds, i), str(row["error"].item())]
-        rows.append(cells)
-    return TableBlock("Results by source and condition", head, rows)
+        name = [str(row["source"].item()), str(row["condition"].item())]
+        if str(row["status"].item()) != "done":
+            missing.append([*name, verdict(ds, i), str(row["error"].item())])
+            continue
+        bin_s = float(row["bin_s"])
+        values.append([*name, _interval(ds, i, "ep_rate"), _interval(ds, i, "ep_per_spike")])
+        values[-1] += [f"{float(row['p']):.3g}", f"{float(row['q']):.3g}", verdict(ds, i)]
+        grounds.append([*name, f"{int(row['n_units'])}", f"{int(row['n_steps']):,}"])
+        grounds[-1] += [f"{float(row[n]) / bin_s:.3g}" for n in ("ep_certified", "ep_train")]
+        grounds[-1] += [f"{float(row['ess']):,.0f}", _notes(row)]
+    head = ["source", "condition", f"EP bound, nat/s ({level} interval)"]
+    head += [f"nat per spike ({level} interval)", "p", "q", "verdict"]
+    found = [TableBlock("Results by source and condition", head, values)]
+    head = ["source", "condition", "units", "bins", "certified, nat/s", "training, nat/s"]
+    head += ["effective samples", "notes"]
+    found.append(TableBlock("What the results rest on", head, grounds))
+    if missing:
+        head = ["source", "condition", "status", "reason"]
+        found.append(TableBlock("Not measured", head, missing))
+    return found
 
 
 def _notes(row: xr.Dataset) -> str:

@@ -133,6 +133,15 @@ def test_mistakes__unknown_version_or_result(project):
     code, _, err = invoke("show", "pair/stil:all", "-c", config)
     assert code == 2
     assert "did you mean 'pair/still:all'?" in err
+    assert "there are: spikes, pair/driven:all" in invoke("show", "qqq", "-c", config)[2]
+
+
+def test_run__finds_an_unwritable_page_before_the_work(project):
+    config = project(report__path="/proc/irrev/index.html")
+    code, _, err = invoke("run", "-c", config)
+    assert code == 2
+    assert err.startswith("report.path: nothing can be written to /proc/irrev/index.html")
+    assert not (config.parent / "results").exists()
 
 
 def test_config__checks_and_fills_in(project):

@@ -23,6 +23,21 @@ from irrev.errors import ConfigError
         ({"sources__pair__untis": {}}, r"sources.pair.untis is not a key; did you mean `units`"),
         ({"colour": "red"}, r"colour is not a key; valid are: .*flows"),
         ({"compute__profile": "locla"}, r"compute.profile: .*'threads', 'local'"),
+        ({"flows__spikes__sources": ["pair", "pair"]}, r"sources: a source stands twice"),
+        ({"flows": {}}, r"flows: nothing to measure; choose of spikes"),
+        ({"flows__spikes__ep": {"folds": 60}}, r"flows.spikes.ep: folds is 60 but n_blocks is 50"),
+        ({"compute__profile": "address"}, r"compute.address: write the scheduler's"),
+        ({"store__url": "gs://a/b"}, r"store.url: gs://a/b is no store"),
+        ({"sources__pair__uri": ""}, r"sources.pair.uri"),
+        ({"sources__pair__kind": "spike"}, r"`spike` is no kind of source; did you mean `spikes`"),
+        (
+            {"sources__pair__units": {"where": "snr >"}},
+            r"sources.pair.units.where: where: 'snr >' is not an expression",
+        ),
+        (
+            {"sources__pair__units": {"where": "open('x')"}},
+            r"has more than columns, values and comparisons",
+        ),
         ({"version": 2}, r"version: .*1"),
         ({"sources__Pair Two": {"kind": "spikes", "uri": "x"}}, r"sources.Pair Two: a name has"),
     ],
@@ -39,6 +54,9 @@ def test_load__says_that_a_file_is_missing_or_broken(tmp_path):
     (tmp_path / "broken.yaml").write_text("a: [1, 2")
     with pytest.raises(ConfigError, match="not valid YAML"):
         load(tmp_path / "broken.yaml")
+    (tmp_path / "twice.yaml").write_text("a: 1\nb: 2\na: 3\n")
+    with pytest.raises(ConfigError, match=r"key `a` stands twice, line 3"):
+        load(tmp_path / "twice.yaml")
     (tmp_path / "list.yaml").write_text("[1, 2]")
     with pytest.raises(ConfigError, match="a mapping of keys was expected"):
         load(tmp_path / "list.yaml")
