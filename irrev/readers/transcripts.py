@@ -27,7 +27,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from irrev.errors import FormatError, InputError, MissingExtraError
+from irrev.errors import FormatError, InputError
 from irrev.readers.chats import (
     ASSISTANT,
     FORMATS,
@@ -39,12 +39,11 @@ from irrev.readers.chats import (
     join_messages,
 )
 from irrev.readers.inspect_logs import is_inspect_log, read_inspect_log
-from irrev.readers.jsonlines import BadLine, Limits, Record, open_stream, read_json_lines
+from irrev.readers.jsonlines import BadLine, Limits
+from irrev.readers.record_files import read_records, record_hash
 
 READER_VERSION = 1
 UNKNOWN = "unknown"
-PARQUET_MAGIC = b"PAR1"
-PARQUET_ROWS = 1000  # read at a time
 NAMES: dict[str, Any] = {"model": "", "variants": None, "stresses": None}
 
 
@@ -289,11 +288,11 @@ def _chats(path: Path, name: str, fields: Mapping[str, str] | None, limits: Limi
             yield number, "", chat
         return
     rows: dict[str, list[tuple[int, Mapping[str, Any]]]] = {}
-    for record in _records(path, limits):
+    for record in read_records(path, limits=limits):
         if isinstance(record, BadLine):
             yield record.line, record.sha256, UnusableError(record.reason)
             continue
-        digest = _record_hash(record.value)
+        digest = record_hash(record.value)
         try:
             kind = "fields" if fields is not None else name
             kind = detect(record.value) if kind == "auto" else kind
@@ -311,61 +310,6 @@ def _chats(path: Path, name: str, fields: Mapping[str, str] | None, limits: Limi
             yield record.line, digest, UnusableError(why)
     for group in rows.values():
         yield group[0][0], "", join_messages(row for _, row in group)
-
-
-def _records(path: Path, limits: Limits) -> Iterator[Record | BadLine]:
-    with open_stream(path) as stream:
-        start = stream.read(4096)
-    if start.startswith(PARQUET_MAGIC):
-        return _parquet(path)
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
-        return _array(path, limits)
-    return read_json_lines(path, limits=limits)
-
-
-def _array(path: Path, limits: Limits) -> Iterator[Record | BadLine]:
-    """Yield the objects of one JSON array; the whole array must fit the limit of a line."""
-    with open_stream(path) as stream:
-        raw = stream.read(limits.line_bytes + 1)
-    if len(raw) > limits.line_bytes:
-        raise FormatError(
-            f"{path}: a JSON array above {limits.line_bytes:,} bytes; write one object a line."
-        )
-    try:
-        rows = json.loads(raw.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{path}: not a JSON array that can be read.") from error
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, dict):
-            yield Record(number, row)
-        else:
-            yield BadLine(number, f"a {type(row).__name__}, not an object", "")
-
-
-def _parquet(path: Path) -> Iterator[Record | BadLine]:
-    try:
-        import polars
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path}: parquet needs polars; pip install 'irrev[transcripts]'."
-        ) from error
-    table = polars.scan_parquet(path)
-    start = 0
-    while True:
-        try:
-            rows = table.slice(start, PARQUET_ROWS).collect().to_dicts()
-        except polars.exceptions.PolarsError as error:
-            raise FormatError(f"{path}: not a parquet file that can be read.") from error
-        for number, row in enumerate(rows, start=start + 1):
-            yield Record(number, row)
-        if len(rows) < PARQUET_ROWS:
-            return
-        start += PARQUET_ROWS
-
-
-def _record_hash(value: Mapping[str, Any]) -> str:
-    raw = json.dumps(value, sort_keys=True, default=str, ensure_ascii=True)
-    return hashlib.sha256(raw.encode()).hexdigest()
 
 
 class _Seen:
