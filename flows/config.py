@@ -169,11 +169,11 @@ def _check_names(pipeline: Pipeline, path: Path) -> None:
     if pipeline.compute.profile == "address" and not pipeline.compute.address:
         raise ConfigError(f"{path.name}: compute.address: write the scheduler's tcp://host:port.")
     blocks = pipeline.flows.chosen()
+    if pipeline.flows.monitor:
+        blocks["monitor"] = pipeline.flows.monitor
     if not blocks:
         known = ", ".join(type(pipeline.flows).model_fields)
         raise ConfigError(f"{path.name}: flows: nothing to measure; choose of {known}.")
-    if pipeline.flows.monitor:
-        blocks["monitor"] = pipeline.flows.monitor
     for flow, block in blocks.items():
         if len(set(block.sources)) < len(block.sources):
             raise ConfigError(f"{path.name}: flows.{flow}.sources: a source stands twice.")

@@ -243,3 +243,10 @@ def test_full_text__of_a_transcripts_pipeline_can_be_saved_and_run(chats):
     first = load(chats)
     chats.write_text(full_text(first))
     assert load(chats) == first
+
+
+def test_load__takes_a_pipeline_with_the_monitor_alone(chats):
+    config = yaml.safe_load(chats.read_text())
+    del config["flows"]["transcripts"]
+    chats.write_text(yaml.safe_dump(config))
+    assert load(chats).flows.chosen() == {}
