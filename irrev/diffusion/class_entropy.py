@@ -104,48 +104,47 @@ def solve(
     )
     variance = mean["surprise2"] - entropy**2
     variance_true = mean["cross2"] - cross**2
-    draws = [
-        [
-            _markers(grid, entropy[b, :, k], cross[b, :, k], rate[b, :, k], variance[b, :, k],
-                     variance_true[b, :, k], mean["rate_mix"][b, :, k], limit[k], exhaustive)
-            for k in range(len(questions))
-        ]
-        for b in range(len(entropy))
-    ]  # fmt: skip
-    values = np.array([[list(row.values()) for row in draw] for draw in draws])
-    for i, name in enumerate(draws[0][0]):
-        ds[name] = ("partition",), values[0, :, i]
-        if len(values) > 1:
-            low, high = _interval(values[1:, :, i], level)
-            ds[f"{name}_low"], ds[f"{name}_high"] = ("partition", low), ("partition", high)
+    for k in range(len(questions)):
+        curves = {
+            "entropy": entropy, "cross": cross, "rate": rate, "variance": variance,
+            "variance_true": variance_true, "rate_mix": mean["rate_mix"],
+        }  # fmt: skip
+        one = {name: values[:, :, k] for name, values in curves.items()}
+        found = _markers(grid, one, float(limit[k]), exhaustive=exhaustive)
+        for name, values in found.items():  # values: the sample first, then its resamples
+            _put(ds, name, k, float(values[0]))
+            if len(values) > 1:
+                ends = _interval(values[1:], level)
+                for end, value in zip(("low", "high"), ends, strict=True):
+                    _put(ds, f"{name}_{end}", k, float(value))
     closed = ds["rate_closure"]
     ds["closed"] = (closed >= CLOSURE_RANGE[0]) & (closed <= CLOSURE_RANGE[1])
     return ds
 
 
+def _put(ds: xr.Dataset, name: str, k: int, value: float) -> None:
+    if name not in ds:
+        ds[name] = ("partition",), np.zeros(ds.sizes["partition"])
+    ds[name].values[k] = value
+
+
 def _markers(
-    sigmas: Array,
-    entropy: Array,
-    cross: Array,
-    rate: Array,
-    variance: Array,
-    variance_true: Array,
-    rate_mix: Array,
-    limit: float,
-    exhaustive: bool,
-) -> dict[str, float]:
+    sigmas: Array, curves: dict[str, Array], limit: float, *, exhaustive: bool
+) -> dict[str, Array]:
+    """Return every marker of one question, curves (draw, noise_level) -> values (draw,)."""
+    entropy, cross, rate = curves["entropy"], curves["cross"], curves["rate"]
     low, high = window(rate, sigmas)
-    lost = max(float(cross[0] - cross[-1]), np.finfo(float).tiny)
+    lost = np.maximum(cross[:, 0] - cross[:, -1], np.finfo(float).tiny)
     return {
         "sigma_peak": peak(rate, sigmas),
-        "rate_peak": float(rate.max()),
+        "rate_peak": rate.max(axis=1),
         "sigma_half": crossing(entropy, sigmas, 0.5 * limit),
         "sigma_half_cross": crossing(cross, sigmas, 0.5 * limit),
         "sigma_window_min": low,
         "sigma_window_max": high,
-        "sigma_var": peak(variance, sigmas),
-        "sigma_var_true": peak(variance_true, sigmas),
-        "rate_closure": closure(rate_mix, sigmas, limit if exhaustive else lost),
+        "sigma_var": peak(curves["variance"], sigmas),
+        "sigma_var_true": peak(curves["variance_true"], sigmas),
+        "rate_closure": closure(curves["rate_mix"], sigmas, limit if exhaustive else lost),
     }
 
 

@@ -134,9 +134,12 @@ def decide(logits: Tensor, question: Partition, columns: Mapping[int, int]) -> D
     index = torch.tensor([columns[c] for c in question.classes], device=logits.device)
     class_log_p = torch.log_softmax(logits[:, index], dim=1)
     sizes = [len(members) for members in question.sets]
-    parts = torch.split(class_log_p, sizes, dim=1)
-    log_p = torch.stack([torch.logsumexp(part, dim=1) for part in parts], dim=1)
-    within = torch.stack([_entropy(torch.log_softmax(part, dim=1)) for part in parts], dim=1)
+    if max(sizes) == 1:  # nothing to add up, and nothing left to ask within a set
+        log_p, within = class_log_p, torch.zeros_like(class_log_p)
+    else:
+        parts = torch.split(class_log_p, sizes, dim=1)
+        log_p = torch.stack([torch.logsumexp(part, dim=1) for part in parts], dim=1)
+        within = torch.stack([_entropy(torch.log_softmax(part, dim=1)) for part in parts], dim=1)
     member = torch.zeros(len(sizes), len(index), dtype=logits.dtype, device=logits.device)
     owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     member[owner.to(logits.device), torch.arange(len(index), device=logits.device)] = 1.0
