@@ -26,8 +26,8 @@ test alike, so with any weights P that do not change under reversal
 (the quadratic entropy production, each block predicted from all others) is compared with the
 same sum under random signs. No refit, and exact while blocks are independent; memory across
 borders makes the test conservative, since antisymmetric observables of a reversible process are
-anticorrelated in time. Flipping single
-transitions instead would keep the marginals but not the memory between transitions.
+anticorrelated in time. Flipping single transitions instead would keep the marginals but not the
+memory between transitions.
 
 Source: block bootstrap after H. R. Kuensch, Ann. Stat. 17, 1217 (1989); (2)-(4) are derived here.
 """
