@@ -17,4 +17,4 @@ test: .venv/.ok
 check: .venv/.ok
 	pre-commit run --all-files
 bench: .venv/.ok
-	python -m pytest benchmarks -o python_files='bench_*.py' -p no:doctest --benchmark-columns=min,median,rounds -s
+	python -m pytest benchmarks -o python_files='bench_*.py' -o addopts=--import-mode=importlib --benchmark-columns=min,median,rounds -s

@@ -30,6 +30,7 @@ from flows.sources import Item
 from flows.specs import SPECS, FlowSpec
 from irrev.errors import IrrevError
 from storage.inputs import scratch_place
+from storage.leases import at_work
 from storage.manifest import code_version, run_metadata
 from storage.pending import Pending
 from storage.repository import Repository
@@ -89,7 +90,7 @@ def open_run(config: str, flow: str) -> Iterator[Run]:
     name = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     spec = SPECS[flow]
     idle = plan_flow(pipeline, spec, repo).idle
-    with nullcontext("idle") if idle else cluster(pipeline.compute) as place:
+    with at_work(repo), nullcontext("idle") if idle else cluster(pipeline.compute) as place:
         yield Run(name, pipeline, spec, pipeline.flows.chosen()[flow], repo, now, place)
 
 
@@ -270,6 +271,7 @@ def publish_findings(
             group=run.spec.group,
             findings=findings,
             inputs=ingested.new,
+            at=run.pending.snapshot(),
             catalogue=catalogue.to_dataset(ingested.entries),
             quarantine=sorted(bad.items()),
             keep=frozenset(p.shard.id for p in plan.shards),

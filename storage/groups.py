@@ -92,17 +92,23 @@ def _documents(
     for name, variable in variables.items():
         path = f"{group}/{name}"
         array = _array(variable, path)
-        if array is None or encoding[str(name)].get("chunks", ()) != variable.shape:
+        if array is None or encoding[str(name)].get("chunks", ()) != _one_chunk(variable):
             return None
         metadata, chunk = array
         out[f"{path}/zarr.json"] = _json(metadata, path)
-        out["/".join([path, "c", *("0" * variable.ndim)])] = chunk
+        if variable.size:
+            out["/".join([path, "c", *("0" * variable.ndim)])] = chunk
     return out
+
+
+def _one_chunk(variable: xr.Variable) -> tuple[int, ...]:
+    """Give the shape of the chunk that holds all of an array; Zarr has no chunk of length 0."""
+    return tuple(max(n, 1) for n in variable.shape)
 
 
 def _array(variable: xr.Variable, path: str) -> tuple[dict[str, Any], bytes] | None:
     """Give metadata and the only chunk of an array, or None if it is not of the simple kind."""
-    if not 0 < variable.nbytes <= SMALL_BYTES:
+    if variable.nbytes > SMALL_BYTES:
         return None
     if variable.dtype.kind in TEXT_KINDS:
         attrs, codec, payload = variable.attrs, {"name": "vlen-utf8"}, _vlen(variable.values)
@@ -126,7 +132,7 @@ def _array(variable: xr.Variable, path: str) -> tuple[dict[str, Any], bytes] | N
         "node_type": "array",
         "shape": variable.shape,
         "data_type": data_type,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": variable.shape}},
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": _one_chunk(variable)}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": fill,
         "codecs": [codec, ZSTD],

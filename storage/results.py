@@ -26,10 +26,10 @@ def stack_rows(rows: Sequence[xr.Dataset]) -> xr.Dataset:
         One Dataset; memory is that of the rows twice.
     """
     sizes: dict[str, int] = {}
-    models: dict[str, xr.DataArray] = {}
+    models: dict[str, xr.Variable] = {}
     for row in rows:
         for name, array in row.variables.items():
-            models.setdefault(str(name), row[name])
+            models.setdefault(str(name), array)
             for dim, size in zip(array.dims, array.shape, strict=True):
                 if dim != "shard":
                     sizes[str(dim)] = max(sizes.get(str(dim), 0), size)
@@ -41,21 +41,21 @@ def stack_rows(rows: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def _stack(
-    name: str, model: xr.DataArray, rows: Sequence[xr.Dataset], sizes: dict[str, int]
+    name: str, model: xr.Variable, rows: Sequence[xr.Dataset], sizes: dict[str, int]
 ) -> xr.Variable:
     """Join one variable, padded to the common sizes."""
     kind = model.dtype.kind
     fill = FILL.get(kind, "")
     dtype = model.dtype if kind in FILL else np.dtype(object)
+    dims = ("shard", *(d for d in model.dims if d != "shard"))
     shape = tuple(sizes[str(d)] for d in model.dims if d != "shard")
     parts = []
     for row in rows:
         block = np.full((row.sizes["shard"], *shape), fill, dtype=dtype)
         if name in row.variables:
-            values = row[name].transpose("shard", ...).to_numpy()
+            values = row.variables[name].transpose(*dims).to_numpy()
             block[tuple(slice(0, n) for n in values.shape)] = values
         parts.append(block)
-    dims = ("shard", *(d for d in model.dims if d != "shard"))
     return xr.Variable(dims, np.concatenate(parts), attrs=model.attrs)
 
 

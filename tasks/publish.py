@@ -9,7 +9,6 @@ import xarray as xr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irrev.errors import StoreError
 from irrev.schema import blank, validate
 from irrev.verdicts import decide
 from storage.layout import node_name
@@ -39,6 +38,7 @@ class Publication:
     group: str
     findings: Sequence[Finding]
     inputs: Mapping[str, str]  # group -> pending key of the data read
+    at: str  # snapshot of the scratch after the last put: no other run can take it away
     catalogue: xr.Dataset
     quarantine: Sequence[tuple[str, str]]  # item or shard, reason
     keep: frozenset[str]  # shards that are planned: their old rows stay
@@ -59,19 +59,17 @@ def publish_run(ref: StoreRef, run: Publication) -> str:
     pending = Pending(repo)
     done = {f.key: f for f in run.findings if f.key}
     extras, rows, seconds = {}, [], {}
-    for key, result in pending.load(done):
+    for key, result in pending.load(done, at=run.at):
         identity = done[key].identity
         rows.append(_identify(result.pop("row").load(), done[key]))
         seconds[identity["shard"]] = float(rows[-1]["seconds"].to_numpy()[0])
         name = f"{identity['source']}/{node_name(identity['condition'])}"
         extras |= {f"results/{run.flow}/{part}/{name}": ds for part, ds in result.items()}
-    elsewhere = [f.identity for f in done.values() if f.identity["shard"] not in seconds]
     rows += [_identify(blank(run.kind, "shard"), f) for f in run.findings if not f.key]
     groups = {key: group for group, key in run.inputs.items()}
 
     def writes(base: str) -> Mapping[str, xr.Dataset]:
         old = repo.read(run.group, at=base) if repo.has(run.group, at=base) else None
-        _check_published(old, elsewhere)
         table = merge_rows(old, rows, set(run.keep))
         tables = {
             **extras,
@@ -81,7 +79,7 @@ def publish_run(ref: StoreRef, run: Publication) -> str:
         }
         if table is not None:
             tables[run.group] = _decided(table, run)
-        return OneByOne(tables, pending, {g: key for key, g in groups.items()})
+        return OneByOne(tables, pending, groups, run.at)
 
     version = repo.commit(writes, message=run.message, metadata=run.metadata)
     pending.drop([*done, *groups])
@@ -95,36 +93,29 @@ def publish(ref: StoreRef, run: Publication) -> str:
 
 
 class OneByOne(Mapping[str, xr.Dataset]):
-    """What a run writes: its tables, and its inputs, each in memory only while it is written."""
+    """What a run writes: its inputs, each in memory only while it is written, and its tables."""
 
     def __init__(
-        self, tables: dict[str, xr.Dataset], pending: Pending, inputs: dict[str, str]
+        self, tables: dict[str, xr.Dataset], pending: Pending, inputs: dict[str, str], at: str
     ) -> None:
-        waiting = pending.keys()  # an input that has left was published by another run
-        self._tables, self._pending = tables, pending
-        self._inputs = {group: key for group, key in inputs.items() if key in waiting}
+        self._tables, self._pending, self._at = tables, pending, at
+        self._inputs = inputs  # pending key -> group
+
+    def items(self) -> Iterator[tuple[str, xr.Dataset]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Read the inputs one after another, then give the tables."""
+        for key, kept in self._pending.load(self._inputs, at=self._at):
+            yield self._inputs[key], kept["data"]
+        yield from self._tables.items()
 
     def __getitem__(self, group: str) -> xr.Dataset:
-        if group in self._tables:
-            return self._tables[group]
-        return self._pending.get(self._inputs[group])["data"]
+        return dict(self.items())[group]
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._inputs
+        yield from self._inputs.values()
         yield from self._tables
 
     def __len__(self) -> int:
         return len(self._inputs) + len(self._tables)
-
-
-def _check_published(old: xr.Dataset | None, elsewhere: Sequence[Mapping[str, Any]]) -> None:
-    """Make sure that work which left the scratch was published by another run at this moment."""
-    names = ("shard", "input_hash", "config_hash", "method_version", "seed")
-    columns = [old[n].to_numpy().tolist() for n in names] if old is not None else [[]]
-    there = set(zip(*columns, strict=True))
-    lost = [i["shard"] for i in elsewhere if tuple(i[n] for n in names) not in there]
-    if lost:
-        raise StoreError(f"finished work is gone: {lost[0]}; run again to compute it.")
 
 
 def _identify(row: xr.Dataset, finding: Finding) -> xr.Dataset:

@@ -251,25 +251,3 @@ def test_spikes__two_runs_over_the_same_work_both_survive(project, monkeypatch):
     xr.testing.assert_equal(results(config), before)
     assert open_store(config).has("inputs/spikes/pair/still")
     assert len(open_store(config).log()) == 2
-
-
-def test_publish__says_that_finished_work_is_gone(project, monkeypatch):
-    from flows import steps
-    from irrev.errors import StoreError
-    from tasks.publish import publish_run
-
-    config = project()
-    late = []
-
-    def cut_off(ref, publication):
-        late.append((ref, publication))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(steps, "publish", cut_off)
-    with pytest.raises(KeyboardInterrupt):
-        run(config)
-    scratch = Pending(open_store(config))
-    scratch.drop(scratch.keys())
-    with pytest.raises(StoreError, match="finished work is gone: pair/driven:all; run again"):
-        publish_run(*late[0])
-    assert open_store(config).log() == []
