@@ -53,8 +53,14 @@ def _words(ds: xr.Dataset, i: int) -> str:
     if str(row["status"].item()) != "done":
         return f"{row['status'].item()} ({row['error'].item()})"
     value, low, high = (float(row[f"sigma_decision{end}"]) for end in ("", "_low", "_high"))
-    open_ends = "" if bool(row["closed"].to_numpy()[0]) else "; rate and entropy do not close"
+    closes = bool(row["closed"].to_numpy()[0]) or _guided(row)
+    open_ends = "" if closes else "; rate and entropy do not close"
     return f"the class is half decided at noise {value:.3g} ({low:.3g} … {high:.3g}){open_ends}"
+
+
+def _guided(row: xr.Dataset) -> bool:
+    """Say whether the states are guided: their law is not the model's, nothing has to close."""
+    return float(row["guidance"]) != 1.0
 
 
 def _figures(row: xr.Dataset, profile: xr.Dataset, name: str) -> list[Picture]:
@@ -127,11 +133,16 @@ def _decisions(ds: xr.Dataset, done: list[int]) -> TableBlock:
                     f"{ends[0]:.3g} … {ends[1]:.3g}",
                     f"{float(one['sigma_var']):.3g}",
                     f"{distance:.3g}" if np.isfinite(distance) else "",
-                    f"{float(one['rate_closure']):.3g}"
-                    + ("" if bool(one["closed"]) else " (flagged)"),
+                    _closure(one),
                 ]
             )
     return TableBlock("Where each question is decided, noise in data units", head, rows)
+
+
+def _closure(one: xr.Dataset) -> str:
+    if _guided(one):
+        return "not under guidance"
+    return f"{float(one['rate_closure']):.3g}" + ("" if bool(one["closed"]) else " (flagged)")
 
 
 def _prices(ds: xr.Dataset, done: list[int]) -> TableBlock:
