@@ -21,6 +21,12 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.alignment.second_law import goal_entropy as goal_entropy
     from irrev.binning import SpikeBins as SpikeBins
     from irrev.binning import bin_spikes as bin_spikes
+    from irrev.control.bounds import bit_flip as bit_flip
+    from irrev.control.bounds import erasure_bound as erasure_bound
+    from irrev.control.bounds import translation_optimum as translation_optimum
+    from irrev.control.protocols import learn_protocol as learn_protocol
+    from irrev.control.protocols import parametrise as parametrise
+    from irrev.control.response import protocol_gradient as protocol_gradient
     from irrev.diffusion.class_entropy import class_entropy as class_entropy
     from irrev.diffusion.guidance import compare_guidance as compare_guidance
     from irrev.diffusion.guidance import prompt_entropy as prompt_entropy
@@ -64,6 +70,12 @@ __version__ = "0.1.0"
 
 # public name -> its module, imported when the name is first used
 _HOMES = {
+    "bit_flip": "irrev.control.bounds",
+    "erasure_bound": "irrev.control.bounds",
+    "learn_protocol": "irrev.control.protocols",
+    "parametrise": "irrev.control.protocols",
+    "protocol_gradient": "irrev.control.response",
+    "translation_optimum": "irrev.control.bounds",
     "build_denoiser": "irrev.diffusion.models.build",
     "class_entropy": "irrev.diffusion.class_entropy",
     "compare_guidance": "irrev.diffusion.guidance",

@@ -10,13 +10,14 @@ Trap stiffness k0 -> k1, q = 1/(m t), s^2 = <x^2>, s linear in time, s0 = sqrt(T
     s1 = (s0 q + sqrt(s0^2 q^2 + (k1 + 2q) T)) / (k1 + 2q)
     W* = k1 s1^2/2 - T/2 - T ln(s1/s0) + (s1 - s0)^2 q,    k = T/s^2 - s'/(m s)              (3)
 
-Bit in U = E (x^2 - 1)^2 with full control of the energy, from equilibrium to the mixture (e, 1 - e)
-of local equilibria:
+Bit in U = E (x^2 - 1)^2 with full control of the energy, from equilibrium to the mixture
+(e, 1 - e) of local equilibria:
 
     W >= T (ln 2 - H(e)) + W2^2 / (m t),   W2^2 = int_0^1 (Q0 - Q1)^2 du                     (4)
 
-with Q the quantile functions. A protocol that may end anywhere inside the wells is bounded by the
-least of F[p1] + W2^2 / (m t) over all p1 with that well probability (`well_bound`), which is lower.
+with Q the quantile functions. A protocol that may end out of local equilibrium inside the wells
+has a bound that is lower, by 0.17 kT at t = 1 and 0.04 kT at t = 2 for E = 4 kT, and by less than
+0.01 kT from t = 5 on.
 
 Piecewise-constant protocols (K values, exact in between) of a linear system have a quadratic mean
 work: `translation_optimum` solves it, also for the Euler and kick schemes themselves, so that a
@@ -76,7 +77,8 @@ def translation_protocol(
 ) -> Array:
     """Optimal centre of an overdamped trap at times inside (0, duration), eq. (1)."""
     rate = mobility * stiffness
-    return distance * (1 + rate * np.asarray(time, float)) / (2 + rate * duration)
+    lead = 1 + rate * np.asarray(time, dtype=np.float64)
+    return np.asarray(distance * lead / (2 + rate * duration), dtype=np.float64)
 
 
 def linear_translation_work(
@@ -132,7 +134,7 @@ def translation_optimum(
     mass
         Underdamped with friction 1 / mobility where given.
     substeps
-        Steps an interval of the Euler (overdamped) or kick (underdamped) scheme; None: exact motion.
+        Steps an interval of the Euler or kick scheme; None: exact motion.
 
     Examples
     --------
@@ -169,7 +171,8 @@ def _mean_map(
         return np.array([[(1 - rate * duration / substeps) ** substeps]])
     friction = 1 / mobility
     if substeps is None:
-        return expm(np.array([[0, 1], [-stiffness / mass, -friction / mass]]) * duration)
+        drift = np.array([[0, 1], [-stiffness / mass, -friction / mass]])
+        return np.asarray(expm(drift * duration), dtype=np.float64)
     dt = duration / substeps
     row = np.array([-stiffness * dt / mass, 1 - friction * dt / mass])
     step = np.array([[1 + row[0] * dt, row[1] * dt], row])
@@ -220,8 +223,8 @@ class Stiffening:
         """Optimal stiffness inside (0, duration)."""
         s0, s1 = self._widths
         speed = (s1 - s0) / self.duration
-        s = s0 + speed * np.asarray(time, float)
-        return self.kT / s**2 - speed / (self.mobility * s)
+        s = s0 + speed * np.asarray(time, dtype=np.float64)
+        return np.asarray(self.kT / s**2 - speed / (self.mobility * s), dtype=np.float64)
 
     def piecewise_work(self, values: ArrayLike, *, substeps: int | None = None) -> float:
         """Exact mean work of piecewise-constant stiffnesses (interval,).

@@ -1,0 +1,325 @@
+"""Tasks to drive at least cost: energies, end conditions, errors, and the exact bound of each.
+
+    trap          U = k (x - c)^2 / 2      controls (k, c)
+    quartic well  U = a x^4 - b x^2 - c x  controls (b, c)
+
+A task starts at equilibrium of its start controls, holds one set of control values on each of
+n_intervals equal intervals, and ends at its end controls; jumps at both ends are allowed. Moves
+are those of `irrev.simulate.langevin`: Euler-Maruyama (overdamped) or kicks (underdamped), the two
+schemes in which a control acts through the noise alone, as the response weight needs.
+
+The double well of erasure is U = E (x^2 - 1)^2, so a = E, b = 2E at both ends; an error is a bit
+in the left well at the end. Work below the bound by less than about dt times the largest curvature
+is discretisation, not physics.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from scipy.special import expit
+
+from irrev.control.bounds import Stiffening, erasure_bound, translation_work
+from irrev.errors import InputError
+from irrev.simulate.chains import Array
+from irrev.simulate.driven import double_well, heavy_trap, trap
+from irrev.simulate.langevin import Overdamped, SteppedChain, Underdamped, euler_maruyama, kicks
+
+MAX_STEP = 0.5  # largest dt times relaxation rate: beyond it the schemes are qualitatively wrong
+
+
+class Energy(Protocol):
+    """Potential energy U(x, c) and the derivatives that gradients need; x has shape (n,)."""
+
+    def value(self, x: Array, c: Array) -> Array:
+        """Return U, (n,)."""
+        ...
+
+    def slope(self, x: Array, c: Array) -> Array:
+        """Return dU/dx, (n,)."""
+        ...
+
+    def curvature(self, x: Array, c: Array) -> Array:
+        """Return d2U/dx2, (n,)."""
+        ...
+
+    def by_control(self, x: Array, c: Array) -> Array:
+        """Return dU/dc, (control, n)."""
+        ...
+
+    def force_by_control(self, x: Array, c: Array) -> Array:
+        """Return -d2U/dx dc, (control, n)."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrapEnergy:
+    """Harmonic trap with controls (stiffness, centre)."""
+
+    def value(self, x: Array, c: Array) -> Array:
+        """Return U."""
+        return 0.5 * c[0] * (x - c[1]) ** 2
+
+    def slope(self, x: Array, c: Array) -> Array:
+        """Return dU/dx."""
+        return c[0] * (x - c[1])
+
+    def curvature(self, x: Array, c: Array) -> Array:
+        """Return d2U/dx2."""
+        return np.full_like(x, c[0])
+
+    def by_control(self, x: Array, c: Array) -> Array:
+        """Return dU/dc."""
+        y = x - c[1]
+        return np.stack([0.5 * y * y, -c[0] * y])
+
+    def force_by_control(self, x: Array, c: Array) -> Array:
+        """Return dF/dc."""
+        return np.stack([c[1] - x, np.full_like(x, c[0])])
+
+
+@dataclass(frozen=True)
+class QuarticEnergy:
+    """Quartic well with controls (quadratic, tilt)."""
+
+    quartic: float
+
+    def value(self, x: Array, c: Array) -> Array:
+        """Return U."""
+        square = x * x
+        return self.quartic * square * square - c[0] * square - c[1] * x
+
+    def slope(self, x: Array, c: Array) -> Array:
+        """Return dU/dx."""
+        return 4 * self.quartic * x * x * x - 2 * c[0] * x - c[1]
+
+    def curvature(self, x: Array, c: Array) -> Array:
+        """Return d2U/dx2."""
+        return 12 * self.quartic * x * x - 2 * c[0]
+
+    def by_control(self, x: Array, c: Array) -> Array:
+        """Return dU/dc."""
+        return np.stack([-x * x, -x])
+
+    def force_by_control(self, x: Array, c: Array) -> Array:
+        """Return dF/dc."""
+        return np.stack([2 * x, np.ones_like(x)])
+
+
+@dataclass(frozen=True)
+class LeftOf:
+    """Error of a bit: x below zero at the end.
+
+    `width` smooths the step for pathwise gradients only; None keeps the step, whose slope is zero
+    almost everywhere.
+    """
+
+    width: float | None = None
+
+    def __call__(self, x: Array) -> Array:
+        """Return 1 where x < 0 else 0, (n,)."""
+        return (x < 0).astype(np.float64)
+
+    def slope(self, x: Array) -> Array:
+        """Return the derivative of the smoothed step, (n,)."""
+        if self.width is None:
+            return np.zeros_like(x)
+        s = expit(-x / self.width)
+        return -s * (1 - s) / self.width
+
+
+@dataclass(frozen=True)
+class ControlTask:
+    """What to drive, from where to where, in which time; build it with the functions below."""
+
+    name: str
+    system: Overdamped | Underdamped
+    energy: Energy
+    mobility: float  # 1 / friction when underdamped
+    start: tuple[float, ...]  # controls before the first jump
+    end: tuple[float, ...]  # controls after the last jump
+    free: tuple[int, ...]  # controls that are optimised
+    names: tuple[str, ...]  # of the free controls
+    duration: float
+    n_intervals: int
+    substeps: int
+    guess: Array  # (interval, free control)
+    error: LeftOf | None = None
+    bound: Callable[[float], float] | None = None  # error -> least mean work
+
+    def __post_init__(self) -> None:
+        if not self.duration > 0 or self.n_intervals < 1 or self.substeps < 1:
+            raise InputError(
+                f"{self.name}: duration {self.duration}, {self.n_intervals} intervals of "
+                f"{self.substeps} steps; all must be positive."
+            )
+        if self.step_size > MAX_STEP:
+            raise InputError(
+                f"{self.name}: dt = {self.dt:.3g} is {self.step_size:.2g} relaxation times at the "
+                f"start; at most {MAX_STEP} is allowed, so take more substeps."
+            )
+
+    @property
+    def dt(self) -> float:
+        """Time of a step."""
+        return self.duration / (self.n_intervals * self.substeps)
+
+    @property
+    def kT(self) -> float:  # noqa: N802
+        """Temperature, energy units."""
+        if isinstance(self.system, Underdamped):
+            return self.system.kT[0]
+        return self.system.diffusion[0] / self.mobility
+
+    @property
+    def step_size(self) -> float:
+        """Step over the shortest relaxation time at the start's deepest point."""
+        x = self.system.start(np.random.default_rng(0), 256)[0]
+        bend = float(np.mean(np.abs(self.energy.curvature(x, np.asarray(self.start)))))
+        if isinstance(self.system, Underdamped):
+            fast = max(np.sqrt(bend / self.system.mass), self.system.friction / self.system.mass)
+            return float(fast * self.dt)
+        return self.mobility * bend * self.dt
+
+    @property
+    def weight_scale(self) -> float:
+        """Factor of dF/dc z in the response weight of one step."""
+        return float(np.sqrt(self.mobility * self.dt / (2 * self.kT)))
+
+    def controls(self, values: Array) -> Array:
+        """Full controls on each interval from the free ones, (interval, control)."""
+        shape = (self.n_intervals, len(self.free))
+        if np.shape(values) != shape or not np.all(np.isfinite(values)):
+            raise InputError(
+                f"{self.name}: values of shape {np.shape(values)}; give finite ones, "
+                f"shape {shape} (interval, free control)."
+            )
+        table = np.tile(np.asarray(self.start, dtype=np.float64), (self.n_intervals, 1))
+        table[:, list(self.free)] = values
+        return table
+
+    def chain(self, values: Array) -> SteppedChain:
+        """Discrete dynamics under a protocol, (interval, free control)."""
+        table = np.repeat(self.controls(values), self.substeps, axis=0)
+        if isinstance(self.system, Underdamped):
+            return kicks(self.system, dt=self.dt, controls=table, use_numba=False)
+        return euler_maruyama(self.system, dt=self.dt, controls=table, use_numba=False)
+
+
+def _middles(n: int) -> Array:
+    return (np.arange(n) + 0.5) / n
+
+
+def translate_trap(
+    distance: float = 1.0,
+    duration: float = 1.0,
+    *,
+    stiffness: float = 1.0,
+    mobility: float = 1.0,
+    kT: float = 1.0,
+    mass: float | None = None,
+    n_intervals: int = 20,
+    substeps: int = 10,
+) -> ControlTask:
+    """Move a trap from 0 to `distance`; underdamped with friction 1 / mobility if mass is given.
+
+    The exact optimum is `irrev.control.bounds.translation_work`.
+    """
+    if mass is None:
+        system = trap(stiffness=stiffness, mobility=mobility, kT=kT)
+    else:
+        system = heavy_trap(stiffness=stiffness, mass=mass, friction=1 / mobility, kT=kT)
+    least = translation_work(distance, duration, stiffness=stiffness, mobility=mobility)
+    return ControlTask(
+        "trap translation" if mass is None else "heavy trap translation",
+        system,
+        TrapEnergy(),
+        mobility,
+        (stiffness, 0.0),
+        (stiffness, distance),
+        (1,),
+        ("centre",),
+        duration,
+        n_intervals,
+        substeps,
+        distance * _middles(n_intervals)[:, None],
+        bound=partial(_always, least),
+    )
+
+
+def stiffen_trap(
+    start: float = 1.0,
+    end: float = 2.0,
+    duration: float = 1.0,
+    *,
+    mobility: float = 1.0,
+    kT: float = 1.0,
+    n_intervals: int = 20,
+    substeps: int = 10,
+) -> ControlTask:
+    """Change the stiffness of a trap; optimum `irrev.control.bounds.Stiffening`."""
+    least = Stiffening(start, end, duration, mobility, kT).work
+    return ControlTask(
+        "stiffening trap",
+        trap(stiffness=start, mobility=mobility, kT=kT),
+        TrapEnergy(),
+        mobility,
+        (start, 0.0),
+        (end, 0.0),
+        (0,),
+        ("stiffness",),
+        duration,
+        n_intervals,
+        substeps,
+        (start + (end - start) * _middles(n_intervals))[:, None],
+        bound=partial(_always, least),
+    )
+
+
+def erase_bit(
+    duration: float = 5.0,
+    *,
+    barrier: float = 4.0,
+    mobility: float = 1.0,
+    kT: float = 1.0,
+    width: float | None = None,
+    n_intervals: int = 20,
+    substeps: int = 50,
+) -> ControlTask:
+    """Bring a bit in U = E (x^2 - 1)^2 to the right well with the controls (quadratic, tilt).
+
+    `width` smooths the error for pathwise gradients. The bound is the one for an end in local
+    equilibrium, `irrev.control.bounds.erasure_bound`; it grants full control of the energy.
+    """
+    s = _middles(n_intervals)
+    quadratic = 2 * barrier * (1 - 0.9 * np.sin(np.pi * s))
+    tilt = 1.5 * barrier * np.sin(np.pi * s**0.8)
+    ends = (2 * barrier, 0.0)
+    return ControlTask(
+        "bit erasure",
+        double_well(quartic=barrier, quadratic=2 * barrier, mobility=mobility, kT=kT),
+        QuarticEnergy(barrier),
+        mobility,
+        ends,
+        ends,
+        (0, 1),
+        ("quadratic", "tilt"),
+        duration,
+        n_intervals,
+        substeps,
+        np.stack([quadratic, tilt], axis=1),
+        error=LeftOf(width),
+        bound=partial(_least_erasure, duration, barrier, mobility, kT),
+    )
+
+
+def _always(work: float, error: float) -> float:
+    return work
+
+
+def _least_erasure(
+    duration: float, barrier: float, mobility: float, kT: float, error: float
+) -> float:
+    return erasure_bound(min(error, 0.5), duration, barrier=barrier, mobility=mobility, kT=kT)
