@@ -20,7 +20,7 @@ def main() -> None:
         figure = Figure(figsize=(9.0, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
         plots.ep_by_shard(ds, left)
-        strongest = ds.isel(shard=int(ds["ep_rate"].argmax()))
+        strongest = ds.isel(shard=int(ds["ep_rate"].to_numpy().argmax()))
         group = f"results/spikes/couplings/{strongest['source'].item()}"
         plots.coupling_map(repo.read(f"{group}/{strongest['condition'].item()}"), right)
         svg = picture(left, "", "").svg

@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 from rich.table import Table
 
+from flows.blocks import Flows
 from flows.config import Pipeline
 from flows.estimate import Estimate
 from flows.plan import Plan
@@ -27,8 +28,8 @@ def results(repo: Repository, *, at: str | None = None) -> dict[str, xr.Dataset]
     """Read the result table of every flow that a version holds."""
     return {
         spec.name: repo.read(spec.group, at=at).load()
-        for spec in SPECS.values()
-        if repo.has(spec.group, at=at)
+        for spec in map(SPECS.get, Flows.model_fields)  # in the order of the pipeline file
+        if spec is not None and repo.has(spec.group, at=at)
     }
 
 
