@@ -105,12 +105,13 @@ class PiecewiseWork:
 
     def gradient(self, centres: ArrayLike) -> Array:
         """Return the exact gradient of the mean work, (interval,)."""
-        return self.linear + 2 * self.quadratic @ np.asarray(centres, dtype=np.float64)
+        slope = self.linear + 2 * self.quadratic @ np.asarray(centres, dtype=np.float64)
+        return np.asarray(slope, dtype=np.float64)
 
     @property
     def optimum(self) -> Array:
         """Centres of least work, (interval,)."""
-        return np.linalg.solve(2 * self.quadratic, -self.linear)
+        return np.asarray(np.linalg.solve(2 * self.quadratic, -self.linear), dtype=np.float64)
 
 
 def translation_optimum(
