@@ -13,7 +13,7 @@ FILL = {"f": np.nan, "i": 0, "u": 0, "b": False}
 
 
 def stack_rows(rows: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Join Datasets along `shard`, sorted by the shard's name.
+    """Join Datasets along `shard`, in the given order.
 
     Parameters
     ----------
@@ -35,9 +35,7 @@ def stack_rows(rows: Sequence[xr.Dataset]) -> xr.Dataset:
                     sizes[str(dim)] = max(sizes.get(str(dim), 0), size)
     variables = {name: _stack(name, model, rows, sizes) for name, model in models.items()}
     attrs = dict(rows[0].attrs) if rows else {}
-    out = xr.Dataset(variables, attrs=attrs)
-    order = np.argsort(out["shard"].to_numpy().astype(str), kind="stable")
-    return out.isel(shard=order)
+    return xr.Dataset(variables, attrs=attrs)
 
 
 def _stack(
@@ -75,7 +73,7 @@ def merge_rows(
 
     Returns
     -------
-        The new table; None if there is no row at all.
+        The new table, sorted by the shard's name; None if there is no row at all.
     """
     rows = list(new)
     fresh = {str(name) for row in rows for name in row["shard"].to_numpy()}
@@ -83,4 +81,7 @@ def merge_rows(
         names = old["shard"].to_numpy().astype(str)
         stays = np.array([n in keep and n not in fresh for n in names], dtype=bool)
         rows.insert(0, old.isel(shard=np.flatnonzero(stays)).load())
-    return stack_rows(rows) if rows else None
+    if not rows:
+        return None
+    table = stack_rows(rows)
+    return table.isel(shard=np.argsort(table["shard"].to_numpy().astype(str), kind="stable"))

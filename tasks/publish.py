@@ -14,7 +14,7 @@ from irrev.verdicts import decide
 from storage.layout import node_name
 from storage.pending import Pending
 from storage.repository import JSON, Repository, StoreRef
-from storage.results import merge_rows
+from storage.results import merge_rows, stack_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,22 @@ def publish_run(ref: StoreRef, run: Publication) -> str:
     repo = Repository.open(ref, create=True)
     pending = Pending(repo)
     done = {f.key: f for f in run.findings if f.key}
-    extras, rows, seconds = {}, [], {}
+    extras, rows, found, seconds = {}, [], [], {}
     for key, result in pending.load(done, at=run.at):
         identity = done[key].identity
-        rows.append(_identify(result.pop("row").load(), done[key]))
-        seconds[identity["shard"]] = float(rows[-1]["seconds"].to_numpy()[0])
+        rows.append(result.pop("row"))
+        found.append(done[key])
+        seconds[identity["shard"]] = float(rows[-1].variables["seconds"].values[0])
         name = f"{identity['source']}/{node_name(identity['condition'])}"
         extras |= {f"results/{run.flow}/{part}/{name}": ds for part, ds in result.items()}
-    rows += [_identify(blank(run.kind, "shard"), f) for f in run.findings if not f.key]
+    bad = [f for f in run.findings if not f.key]
+    rows += [blank(run.kind, "shard") for _ in bad]
+    new = [_identified(stack_rows(rows), found + bad)] if rows else []
     groups = {key: group for group, key in run.inputs.items()}
 
     def writes(base: str) -> Mapping[str, xr.Dataset]:
         old = repo.read(run.group, at=base) if repo.has(run.group, at=base) else None
-        table = merge_rows(old, rows, set(run.keep))
+        table = merge_rows(old, new, set(run.keep))
         tables = {
             **extras,
             f"inputs/catalogue/{run.flow}": validate(run.catalogue, "catalogue"),
@@ -118,10 +121,16 @@ class OneByOne(Mapping[str, xr.Dataset]):
         return len(self._inputs) + len(self._tables)
 
 
-def _identify(row: xr.Dataset, finding: Finding) -> xr.Dataset:
-    columns = {**finding.identity, "status": finding.status, "error": finding.error}
-    values = {n: np.array([v], object if isinstance(v, str) else None) for n, v in columns.items()}
-    return row.assign({name: ("shard", value) for name, value in values.items()})
+def _identified(table: xr.Dataset, findings: Sequence[Finding]) -> xr.Dataset:
+    """Write the identity of each shard beside its values."""
+    records = [{**f.identity, "status": f.status, "error": f.error} for f in findings]
+    columns = {name: [record[name] for record in records] for name in records[0]}
+    return table.assign(
+        {
+            name: ("shard", np.array(values, object if isinstance(values[0], str) else None))
+            for name, values in columns.items()
+        }
+    )
 
 
 def _decided(table: xr.Dataset, run: Publication) -> xr.Dataset:
