@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.control.protocols import learn_protocol as learn_protocol
     from irrev.control.protocols import parametrise as parametrise
     from irrev.control.response import protocol_gradient as protocol_gradient
+    from irrev.control.well_bound import well_bound as well_bound
     from irrev.diffusion.class_entropy import class_entropy as class_entropy
     from irrev.diffusion.guidance import compare_guidance as compare_guidance
     from irrev.diffusion.guidance import prompt_entropy as prompt_entropy
@@ -76,6 +77,7 @@ _HOMES = {
     "parametrise": "irrev.control.protocols",
     "protocol_gradient": "irrev.control.response",
     "translation_optimum": "irrev.control.bounds",
+    "well_bound": "irrev.control.well_bound",
     "build_denoiser": "irrev.diffusion.models.build",
     "class_entropy": "irrev.diffusion.class_entropy",
     "compare_guidance": "irrev.diffusion.guidance",

@@ -15,9 +15,8 @@ Bit in U = E (x^2 - 1)^2 with full control of the energy, from equilibrium to th
 
     W >= T (ln 2 - H(e)) + W2^2 / (m t),   W2^2 = int_0^1 (Q0 - Q1)^2 du                     (4)
 
-with Q the quantile functions. A protocol that may end out of local equilibrium inside the wells
-has a bound that is lower, by 0.17 kT at t = 1 and 0.04 kT at t = 2 for E = 4 kT, and by less than
-0.01 kT from t = 5 on.
+with Q the quantile functions. An end out of local equilibrium costs less:
+`irrev.control.well_bound`.
 
 Piecewise-constant protocols (K values, exact in between) of a linear system have a quadratic mean
 work: `translation_optimum` solves it, also for the Euler and kick schemes themselves, so that a
@@ -287,16 +286,16 @@ def erasure_distance(error: float, *, barrier: float = 4.0) -> float:
     u = _midpoints()
     wrong = u / (2 * error) if error > 0 else np.full_like(u, np.inf)
     right = 0.5 * (1 + (u - error) / (1 - error))
-    moved = _quantile(np.where(u < error, wrong, right), barrier)
-    return float(np.mean((_quantile(u, barrier) - moved) ** 2))
+    moved = erasure_quantile(np.where(u < error, wrong, right), barrier=barrier)
+    return float(np.mean((erasure_quantile(u, barrier=barrier) - moved) ** 2))
 
 
 def _midpoints() -> Array:
     return (np.arange(GRID) + 0.5) / GRID
 
 
-def _quantile(u: Array, barrier: float) -> Array:
-    """Invert the distribution function of the equilibrium in the double well."""
+def erasure_quantile(u: Array, *, barrier: float) -> Array:
+    """Invert the distribution function of the equilibrium in the double well; barrier in kT."""
     reach = np.sqrt(1 + np.sqrt(REACH / barrier))
     nodes = np.linspace(-reach, reach, GRID)
     p = np.exp(-barrier * (nodes**2 - 1) ** 2)

@@ -21,7 +21,8 @@ from typing import Protocol
 import numpy as np
 from scipy.special import expit
 
-from irrev.control.bounds import Stiffening, erasure_bound, translation_work
+from irrev.control.bounds import Stiffening, translation_work
+from irrev.control.well_bound import well_bound
 from irrev.errors import InputError
 from irrev.simulate.chains import Array
 from irrev.simulate.driven import double_well, heavy_trap, trap
@@ -290,8 +291,8 @@ def erase_bit(
 ) -> ControlTask:
     """Bring a bit in U = E (x^2 - 1)^2 to the right well with the controls (quadratic, tilt).
 
-    `width` smooths the error for pathwise gradients. The bound is the one for an end in local
-    equilibrium, `irrev.control.bounds.erasure_bound`; it grants full control of the energy.
+    `width` smooths the error for pathwise gradients. The bound is
+    `irrev.control.well_bound`: full control of the energy, any end with that error.
     """
     s = _middles(n_intervals)
     quadratic = 2 * barrier * (1 - 0.9 * np.sin(np.pi * s))
@@ -322,4 +323,4 @@ def _always(work: float, error: float) -> float:
 def _least_erasure(
     duration: float, barrier: float, mobility: float, kT: float, error: float
 ) -> float:
-    return erasure_bound(min(error, 0.5), duration, barrier=barrier, mobility=mobility, kT=kT)
+    return well_bound(min(error, 0.5), duration, barrier=barrier, mobility=mobility, kT=kT)
