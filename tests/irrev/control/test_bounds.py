@@ -16,6 +16,9 @@ from irrev.control.bounds import (
     translation_work,
 )
 from irrev.errors import InputError
+from irrev.simulate.chains import simulate
+from irrev.simulate.driven import heavy_double_well
+from irrev.simulate.ou import exact_ou
 
 
 @pytest.mark.parametrize(
@@ -159,6 +162,21 @@ def test_bit_flip__matches_the_simulated_table(barrier, friction, stiffness, wor
     assert cost.work == pytest.approx(work, abs=max(0.004, 0.015 * work))
     if error is not None:
         assert cost.error == pytest.approx(error, rel=0.1, abs=1e-5)
+
+
+def test_bit_flip__matches_trajectories_of_the_engine():
+    """Start in the double well, swing half a period by the exact linear sampler, restore."""
+    cost = bit_flip(barrier=4.0, friction=0.3, stiffness=4.0)
+    well = heavy_double_well(quartic=4.0, quadratic=8.0, friction=0.3)
+    drift, diffusion = [[0.0, 1.0], [-4.0, -0.3]], np.diag([0.0, 0.3])
+    swing = exact_ou(drift, diffusion, dt=cost.duration, start=well.start)
+    x = simulate(swing, n_trajectories=20_000, n_steps=1, seed=0)[:, :, 0]
+    trap_less_well = 2.0 * x**2 - 4.0 * (x**2 - 1) ** 2
+    work = trap_less_well[:, 0] - trap_less_well[:, 1]
+    assert cost.work == pytest.approx(work.mean(), abs=4 * work.std() / np.sqrt(len(x)))
+    wrong = np.mean(x[:, 0] * x[:, 1] > 0)
+    assert cost.error == pytest.approx(wrong, abs=4 * np.sqrt(cost.error / len(x)))
+    assert np.mean(np.exp(-work)) == pytest.approx(1, abs=4 * np.exp(-work).std() / 141)
 
 
 def test_bit_flip__is_free_and_perfect_without_friction():
