@@ -158,7 +158,9 @@ def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:
     """Print the results, where they are, and how to look further."""
     repo = show.open_store(pipeline)
     tables = show.results(repo)
-    page = write_page(pipeline, repo)
+    page = page_path(pipeline)
+    if changed or not page.exists():
+        write_page(pipeline, repo)
     if as_json:
         _print_json({flow: show.records(ds) for flow, ds in tables.items()})
     else:

@@ -55,6 +55,7 @@ def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
         title = f"{level} interval" if column.title == "interval" else column.title
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("verdict")
+    ds = ds[[n for n, v in ds.variables.items() if v.dims == ("shard",)]]
     for i in range(ds.sizes["shard"]):
         done = str(ds["status"].to_numpy()[i]) == "done"
         cells = [_cell(ds, i, c) if done else "" for c in columns]
@@ -67,7 +68,7 @@ def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
 
 def _cell(ds: xr.Dataset, i: int, column: Column) -> str:
     names = column.name.split(" … ")
-    return " … ".join(column.form.format(ds[name].isel(shard=i).item()) for name in names)
+    return " … ".join(column.form.format(ds.variables[name].values[i]) for name in names)
 
 
 def records(ds: xr.Dataset) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00")
+MOST_ROWS = 40  # of a figure that is read without scrolling for long
 LABEL = 54  # characters of a label in a figure of 4.8 inches
 MARKERS = ("o", "s", "^", "D", "v", "P")  # no meaning by colour alone
 
@@ -43,6 +44,8 @@ def ep_by_shard(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate
         Name of the variable.
     """
     rows = [i for i, s in enumerate(ds["status"].to_numpy()) if s == "done"]
+    if len(rows) > MOST_ROWS:  # the largest; all are in the table
+        rows = sorted(sorted(rows, key=lambda i: -float(ds[value].to_numpy()[i]))[:MOST_ROWS])
     ax = ax or new_axes(4.8, 1.0 + 0.42 * max(len(rows), 2))
     conditions = list(dict.fromkeys(str(c) for c in ds["condition"].to_numpy()[rows]))
     for y, i in enumerate(reversed(rows)):

@@ -80,4 +80,5 @@ def _decode_variable(entry: dict[str, Any], body: memoryview) -> xr.Variable:
         values[:] = json.loads(bytes(payload))
     else:
         values = np.frombuffer(payload, dtype=np.dtype(entry["dtype"])).copy()
-    return xr.Variable(entry["dims"], values.reshape(shape), entry["attrs"])
+    dims, shaped = tuple(entry["dims"]), values.reshape(shape)
+    return xr.Variable(dims, shaped, entry["attrs"], fastpath=True)  # `encode` checked it

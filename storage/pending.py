@@ -107,8 +107,11 @@ class Pending:
         wanted = set(keys)
         with one_line_errors(self._ref):
             for array, table in self._puts(at):
-                for key in sorted(wanted & table.keys()):
-                    yield key, _item(array, table[key])
+                hit = sorted(wanted & table.keys())
+                # many items of a put: one read of all of it, which is no more than was put at once
+                body = _bytes(array, 0, array.shape[0]) if len(hit) > 1 else None
+                for key in hit:
+                    yield key, _item(array, table[key], body)
                 wanted -= table.keys()
                 if not wanted:
                     return
@@ -207,14 +210,16 @@ def _pack(items: Mapping[str, Mapping[str, xr.Dataset]]) -> tuple[int, NDArray[n
     return len(head), np.frombuffer(b"".join([head, *blobs]), dtype=np.uint8)
 
 
-def _item(array: Bytes, places: Mapping[str, tuple[int, int]]) -> dict[str, xr.Dataset]:
-    return {group: _read(array, place) for group, place in places.items()}
-
-
-def _read(array: Bytes, place: tuple[int, int]) -> xr.Dataset:
-    """Read one Dataset; places count from the end of the table."""
-    start, stop = (_table_bytes(array) + offset for offset in place)
-    return blob.decode(_bytes(array, start, stop))
+def _item(
+    array: Bytes, places: Mapping[str, tuple[int, int]], body: bytes | None = None
+) -> dict[str, xr.Dataset]:
+    """Read the Datasets of an item, from `body` if the put was read; places follow the table."""
+    head = _table_bytes(array)
+    found = {}
+    for group, (start, stop) in places.items():
+        part = slice(head + start, head + stop)
+        found[group] = blob.decode(body[part] if body else _bytes(array, part.start, part.stop))
+    return found
 
 
 def _bytes(array: Bytes, start: int, stop: int) -> bytes:

@@ -109,8 +109,9 @@ def _maxent_tables(ds: xr.Dataset) -> list[TableBlock]:
     """Values and verdicts; what they rest on; what could not be measured, with the reason."""
     level = f"{100 * float(ds.attrs.get('level', 0.95)):g} %"
     values, grounds, missing = [], [], []
+    single = ds[[n for n, v in ds.variables.items() if v.dims == ("shard",)]]
     for i in range(ds.sizes["shard"]):
-        row = ds.isel(shard=i)
+        row = single.isel(shard=i)
         name = [str(row["source"].item()), str(row["condition"].item())]
         if str(row["status"].item()) != "done":
             missing.append([*name, verdict(ds, i), str(row["error"].item())])
