@@ -2,8 +2,10 @@
 
     G_m = sum_{f in band m} X(f) X(f)^dagger,    K_m = number of ordinates in band m       (1)
 
-X is the Fourier transform of each channel after its own autoregressive prediction-error filter
-(Yule-Walker, order 0 to 8 by BIC). Coherence is unchanged by such filters in the population;
+X = n^(-1/2) sum_t y_t e^(-i omega t) is the unitary Fourier transform of each channel after its
+own autoregressive prediction-error filter (Yule-Walker, order 0 to 8 by BIC): every ordinate has
+the variance of the spectrum whatever the length n of its segment, so that the K_m ordinates of
+unequal segments count alike. Coherence is unchanged by such filters in the population;
 whitening removes the leakage and the unevenness inside a band that would bias it. Phases are
 not unchanged, so a second set of sums uses
 
@@ -144,7 +146,7 @@ def fourier_rows(
     precision: Precision = "float64",
     moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
 ) -> NDArray[np.complexfloating]:
-    """Transform equal whitened segments: ordinates 0 to Nyquist, (channel, segment, frequency).
+    """Transform equal whitened segments, unitary: ordinates 0 to Nyquist, (channel, segment, f).
 
     `moments` receives the sums of squares and fourth powers of every whitened channel.
     """
@@ -163,7 +165,7 @@ def fourier_rows(
                     power = white * white
                     moments[0][c] += power.sum()
                     moments[1][c] += power @ power
-                rows[c, s] = fft.rfft(white.astype(real, copy=False))
+                rows[c, s] = fft.rfft(white.astype(real, copy=False), norm="ortho")
     return rows
 
 
