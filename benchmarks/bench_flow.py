@@ -76,7 +76,5 @@ def test_orchestration(api, benchmark, tmp_path, monkeypatch, n_shards):
     benchmark.pedantic(again, rounds=1, iterations=1)
     rerun = time.perf_counter() - start
     each = 1e3 * (first - work) / n_shards
-    print(
-        f"\n{n_shards} trivial shards: {first:.1f} s, {work:.1f} s of it reading; {each:.1f} ms each"
-    )
+    print(f"\n{n_shards} trivial shards: {first:.1f} s, reading {work:.1f} s; {each:.1f} ms each")
     print(f"{n_shards} shards, nothing to do: run takes {rerun:.2f} s")

@@ -1,20 +1,16 @@
 """Spike trains: ingestion -> MaxEnt entropy production -> store."""
 
-from typing import Any
-
 from prefect import flow
-from prefect.futures import PrefectFuture
 
 from flows.runners import threads
-from flows.shards import Shard
 from flows.steps import (
-    Run,
     RunSummary,
     ingest,
     measure,
     open_run,
     plan_run,
     publish_findings,
+    submit_to,
 )
 from tasks.entropy_production import infer_maxent
 
@@ -25,18 +21,5 @@ def spikes(config: str = "pipeline.yaml") -> RunSummary:
     with open_run(config, "spikes") as run:
         ingested = ingest(run)
         plan = plan_run(run, ingested)
-        findings = measure(run, plan, infer)
+        findings = measure(run, plan, submit_to(infer_maxent))
         return publish_findings(run, ingested, plan, findings)
-
-
-def infer(run: Run, shard: Shard) -> PrefectFuture[Any]:
-    """Hand one shard to its task."""
-    return infer_maxent.submit(
-        shard.id,
-        run.repo.ref,
-        shard.input.at,
-        shard.input.group,
-        shard.config,
-        shard.seed,
-        run.pipeline.compute.timeout,
-    )

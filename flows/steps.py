@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from prefect import Task
 from prefect.futures import PrefectFuture, as_completed
 
 from flows import catalogue, progress
@@ -226,6 +227,23 @@ def measure(run: Run, plan: Plan, submit: Submit) -> list[Finding]:
     if ready:
         pending.put(ready)
     return sorted(findings, key=lambda f: f.identity["shard"])
+
+
+def submit_to(task: Task[..., Any]) -> Submit:
+    """Hand each shard to a task of the common form: name, data's place, parameters, seed."""
+
+    def submit(run: Run, shard: Shard) -> PrefectFuture[Any]:
+        return task.submit(
+            shard.id,
+            run.repo.ref,
+            shard.input.at,
+            shard.input.group,
+            shard.config,
+            shard.seed,
+            run.pipeline.compute.timeout,
+        )
+
+    return submit
 
 
 def _finding(planned: Planned) -> Finding:
