@@ -20,6 +20,7 @@ from scipy.stats import binom
 
 from irrev.ep.spectra import MIN_BANDS, MIN_ORDINATES, band_edges, transform_length
 from irrev.ep.whitening import MAX_ORDER, Segments, as_record, as_segments
+from irrev.ep.witness_checks import is_number
 from irrev.errors import InputError, IrrevWarning
 
 NanRule = Literal["raise", "drop_segment", "split"]
@@ -29,6 +30,7 @@ JOIN_SAMPLES = 1 << 16  # of the record that `find_joins` looks at
 MIN_EPOCHS = 10
 SHORTEST_EPOCH = 16  # samples; shorter periods are signals, not epochs
 JOIN_JUMP = 2.0  # median jump at a join over the median step
+LARGE = 1e12  # squares of larger values, summed, overflow in single precision
 JOIN_CHANCE = 1e-3  # expected number of such finds in a record without joins
 
 
@@ -74,7 +76,10 @@ def take(
         If the sampling rate is missing or not positive, or names and channels differ in number.
     """
     if isinstance(x, xr.Dataset):
-        fs = float(x["sampling_rate"]) if fs is None else fs
+        own = float(x["sampling_rate"])
+        if fs is not None and fs != own:
+            raise InputError(f"fs={fs!r}, but the Dataset has {own:g} Hz; leave fs out.")
+        fs = own
         channels = [str(c) for c in x["channel"].to_numpy()] if channels is None else channels
         if segments is None and epoch_length is None and x.sizes.get("segment", 0):
             segments = np.stack([x["segment_start"], x["segment_stop"]], axis=1)
@@ -82,15 +87,21 @@ def take(
             shared_reference = bool(x["shared_reference"])
         x = x["signal"].transpose("time", "channel").to_numpy()
     record = as_record(x)
-    if fs is None or not fs > 0:
-        raise InputError(f"fs={fs}; give the sampling rate in Hz, e.g. fs=128.0.")
+    if not is_number(fs) or not fs > 0:  # pyright: ignore[reportOptionalOperand]
+        raise InputError(f"fs={fs!r}; give the sampling rate in Hz, e.g. fs=128.0.")
+    if not record.shape[1]:
+        raise InputError(f"the record of shape {record.shape} has no channel; give at least one.")
     names = tuple(map(str, range(record.shape[1]) if channels is None else channels))
     if len(names) != record.shape[1]:
         raise InputError(f"{len(names)} names for {record.shape[1]} channels; give one each.")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"channel name {twice[0]!r} occurs twice; give every channel its own.")
     if segments is None and epoch_length is not None:
         segments = equal_epochs(len(record), epoch_length, first_join=first_join)
     ranges = as_segments(segments, len(record))
-    return Record(record, float(fs), names, ranges, bool(shared_reference))
+    record = _within_range(record)
+    return Record(record, float(fs or 0), names, ranges, bool(shared_reference))
 
 
 def equal_epochs(n: int, epoch_length: int, *, first_join: int = 0) -> Segments:
@@ -260,6 +271,17 @@ def plan_bands(
     test = min(test_bands, m)
     test = test if m % test == 0 else m
     return Plan(data.segments[usable], m, test, 2 * m if fine else m, cycles, dropped)
+
+
+def _within_range(x: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Divide channels of extreme scale by a power of two: fourth powers must not overflow."""
+    if not len(x):
+        return x
+    peak = np.maximum(np.fmax.reduce(x, axis=0), -np.fmin.reduce(x, axis=0)).astype(np.float64)
+    extreme = np.isfinite(peak) & (peak > 0) & ((peak > LARGE) | (peak < 1 / LARGE))
+    if not extreme.any():
+        return x
+    return np.ldexp(x.astype(np.float64), np.where(extreme, -np.frexp(peak)[1], 0))
 
 
 def _warn_of_joins(x: NDArray[np.floating]) -> None:

@@ -10,7 +10,7 @@ part that a time-reversible pair could not have and the rest. `sigma_N` and `W_t
 for the whole set. What each number certifies is written into the result's attributes.
 
 One channel of a linear Gaussian process never shows an arrow of time: for one channel the pair
-table is empty and sigma_N is zero.
+table is empty and the rates of the set are NaN.
 
 Limits: stationary and simultaneously sampled channels; second-order, so for non-Gaussian data the
 numbers indicate but do not bound. A delay or a causal filter on one channel changes sigma and
@@ -32,6 +32,7 @@ from irrev.ep import recording as rec
 from irrev.ep import witness_null, witness_oneway
 from irrev.ep.spectra import Precision, summarise
 from irrev.ep.whitening import fit_whitening, one_blas_thread, summarise_lags
+from irrev.ep.witness_checks import check_options, check_periods
 from irrev.ep.witness_solve import METHOD_VERSION, solve
 from irrev.errors import InputError
 
@@ -122,7 +123,8 @@ def witness(
     Raises
     ------
     InputError
-        If the record is not (time, channel), has missing values, or is too short.
+        If the record is not (time, channel), has missing values, or is too short; if an option
+        is out of range, or `fs` contradicts the Dataset.
 
     Examples
     --------
@@ -133,7 +135,14 @@ def witness(
     """
     if assumption not in CERTIFIES:
         raise InputError(f"assumption={assumption!r}; use one of {', '.join(CERTIFIES)}.")
+    check_options({
+        "level": level, "fdr": fdr, "fdr_method": fdr_method, "null": null, "nan": nan,
+        "precision": precision, "n_bands": n_bands, "test_bands": test_bands, "draws": draws,
+        "harmonics": harmonics, "seed": seed, "band": band, "segments": segments,
+        "epoch_length": epoch_length, "first_join": first_join,
+    })  # fmt: skip
     data = rec.take(x, fs, channels, segments, epoch_length, first_join, shared_reference)
+    check_periods(periods, data.fs)
     data = rec.prepare(data, nan, detrend, periods, harmonics)
     plan = rec.plan_bands(data, n_bands, test_bands, band)
     with one_blas_thread():

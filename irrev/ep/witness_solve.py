@@ -3,6 +3,7 @@
 Warnings are words in `status`, joined by ";":
 
     constant              a channel of the pair does not vary: all NaN
+    undefined             a rate is not finite for another reason: overflow, too few ordinates
     degenerate            proportional channels: W is infinite, p is 0
     bands_too_wide        p < 0.001 and W grows by more than 10 % when the bands are halved
     sigma_not_converged   the same for sigma; no rate is quotable (quasi-periodic signals)
@@ -12,7 +13,8 @@ Warnings are words in `status`, joined by ";":
     shared_reference      W may be instantaneous mixing; look at sigma and W_irr first
 
 and in `set_status`: "rank" when the channels are linearly dependent or too many for the record,
-"scalar ceiling" for a single channel. The thresholds are heuristics with their reasons below.
+"scalar ceiling" for a single varying channel or none, whose set has no rates. The thresholds are
+heuristics with their reasons below.
 """
 
 from collections.abc import Sequence
@@ -27,7 +29,7 @@ from irrev.ep.spectra import MIN_BANDS, CrossSums
 from irrev.ep.whitening import Whitening
 from irrev.stats import benjamini_hochberg, benjamini_yekutieli
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2  # 1: ordinates of unequal segments scaled with their length
 DEGENERATE = 1 - 1e-12  # coherence of proportional channels, up to rounding
 DEPENDENT = 1e-5  # smallest correlation eigenvalue of linearly dependent channels (rounded leads)
 NOT_CONVERGED = 1.1  # growth from M to 2 M bands that shows structure finer than a band
@@ -37,7 +39,14 @@ ONE_BAND_FROM = 64  # bands; with 16 a slow drive fills one by itself
 HEAVY_TAILS = 5.0  # excess kurtosis; exponential noise (6) doubles the 1 % rate at 1,024 samples
 LONG_SEGMENT = 100  # correlation times
 PAIR_BLOCK = 4096
-FLAGS = ("constant", "degenerate", "bands_too_wide", "sigma_not_converged", "one_band")
+FLAGS = (
+    "constant",
+    "degenerate",
+    "bands_too_wide",
+    "sigma_not_converged",
+    "one_band",
+    "undefined",
+)
 
 
 def solve(
@@ -192,6 +201,7 @@ def _solve_pairs(
         if n_bands >= ONE_BAND_FROM
         else np.zeros_like(good),
     }
+    out["undefined"] = good & ~np.isfinite(w_value + sigma.value + log_p)
     if keep_coherence:
         out["coh2"] = main.coh2.T
     for key in out:
@@ -228,7 +238,7 @@ def _solve_set(
         n_used = n_used // 2 if n_used % 2 == 0 else 0
     status = "ok"
     if keep.size < 2:
-        status, values = "scalar ceiling", empty | {"W_total": 0.0, "sigma_N": 0.0}
+        status, values = "scalar ceiling", empty
     elif n_used < MIN_BANDS or whitening.smallest_eigenvalue < DEPENDENT:
         status, values = "rank", empty
     else:

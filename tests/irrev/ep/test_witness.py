@@ -180,7 +180,7 @@ def test_witness__a_constant_and_a_duplicate_channel_do_not_spoil_the_others(rng
 def test_witness__one_channel_meets_the_scalar_ceiling(rng):
     ds = witness(rng.standard_normal((4096, 1)), fs=1.0)
     assert ds.sizes["pair"] == 0
-    assert ds["sigma_N"].item() == 0.0
+    assert np.isnan([ds["sigma_N"].item(), ds["W_total"].item()]).all()
     assert ds["set_status"].item() == "scalar ceiling"
 
 
@@ -233,6 +233,37 @@ def test_witness__single_precision_changes_w_below_a_ten_thousandth(rng):
 def test_witness__refuses_what_it_cannot_read(x, options, message):
     with pytest.raises(InputError, match=message):
         witness(x, **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"level": 1.0}, {"fdr": 0}, {"fdr_method": "x"}, {"null": "x"}, {"nan": "x"},
+        {"precision": "half"}, {"null": "phase", "draws": 0}, {"harmonics": 0}, {"periods": [0.0]},
+        {"periods": [1.9]}, {"band": (0.1,)}, {"band": "ab"}, {"fs": True}, {"fs": "1"},
+        {"fs": np.inf}, {"epoch_length": 1}, {"n_bands": 64.5}, {"seed": 1.5}, {"first_join": 3},
+        {"channels": ["a", "a"]}, {"segments": [[0, 500]], "epoch_length": 100},
+    ],
+)  # fmt: skip
+def test_witness__options_without_meaning_are_refused(options, rng):
+    with pytest.raises(InputError, match=r"; (use|give|pass)|pass epoch_length"):
+        witness(rng.standard_normal((500, 2)), **({"fs": 1.0} | options))
+
+
+def test_witness__a_record_without_channels_is_refused():
+    with pytest.raises(InputError, match="no channel"):
+        witness(np.zeros((500, 0)), fs=1.0)
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize("scale", [1e-200, 1e-100, 1e100, 1e200])
+def test_witness__extreme_scales_change_nothing(scale, precision, rng):
+    x = rng.standard_normal((2000, 2))
+    base = witness(x, fs=1.0, precision=precision)
+    ds = witness(x * scale, fs=1.0, precision=precision)
+    assert ds["status"].item() == "ok"
+    for name in ("W_total", "sigma_N", "W"):
+        assert ds[name].item() == pytest.approx(base[name].item(), abs=1e-6)
 
 
 def test_witness__missing_values_name_channel_and_sample(rng):
@@ -335,6 +366,8 @@ def test_witness__takes_a_timeseries_dataset(rng):
         },
         coords={"channel": np.array(["Fz", "Cz"], dtype=object)},
     )
+    with pytest.raises(InputError, match="the Dataset has 250 Hz"):
+        witness(ds, fs=3.0)
     out = witness(ds)
     assert out["pair"].to_numpy().tolist() == ["Fz|Cz"]
     assert (out.attrs["fs"], out.attrs["n_segments"]) == (250.0, 2)

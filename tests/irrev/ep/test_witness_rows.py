@@ -25,4 +25,5 @@ def test_witness_row__a_rank_deficient_set_is_tested_by_its_pairs(rng):
 
 def test_witness_row__one_channel_has_no_test(rng):
     row = witness_row(witness(rng.standard_normal((500, 1)), fs=1.0))
-    assert (int(row["n_pairs"][0]), float(row["sigma_rate"][0])) == (0, 0.0)
+    assert int(row["n_pairs"][0]) == 0
+    assert np.isnan(float(row["sigma_rate"][0]))
