@@ -24,7 +24,7 @@ def written_by(url, n_writers, n_commits):
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     groups = [f"results/{name}/m{k}" for name in names for k in range(n_commits)]
-    return [line for line in out.split() if line != "open"], groups
+    return re.findall(r"[0-9A-Z]{20}", out), groups  # lines of two processes may run together
 
 
 def assert_all_there(repo, versions, groups):
