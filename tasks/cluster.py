@@ -1,19 +1,18 @@
 """Where a task's body runs: on a Dask worker when a client is set, else in this thread.
 
-Prefect tasks run in threads of the flow process; only the computing travels. `on_cluster` is the
+Prefect tasks run in threads of the flow process; only the computing travels. `on_worker` is the
 one place that knows whether there is a cluster.
 """
 
 from collections.abc import Callable
 from threading import BoundedSemaphore
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from dask.distributed import Client
 from dask.distributed import TimeoutError as DaskTimeoutError
 
 from irrev.errors import IrrevError
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 # errors that come back however often the work is tried
@@ -37,15 +36,6 @@ def use_client(client: Client | None, *, slots: int = 1) -> None:
     global _client, _slots  # the one switch of this module, set by the runner before the flow
     _client = client
     _slots = BoundedSemaphore(slots)
-
-
-def on_cluster(
-    body: Callable[P, R],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    """Run a module-level function on a worker, or here when no cluster is set."""
-    return on_worker(body, args, kwargs)
 
 
 def on_worker(
