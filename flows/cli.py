@@ -3,34 +3,34 @@
 Exit status: 0 done, 1 some shards failed or are in quarantine, 2 the user's mistake.
 """
 
-import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
-from functools import wraps
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows import progress, show
+from flows import show
 from flows.ahead import read_ahead
 from flows.config import Pipeline, load
+from flows.console import (
+    DEFAULT,
+    AtOption,
+    ConfigOption,
+    JsonOption,
+    friendly,
+    out,
+    print_json,
+    shown_progress,
+)
 from flows.estimate import Estimate, estimate_plan
 from flows.explain import full_text
 from flows.page import page_path, write_page
 from flows.plan import Plan, plan_flow
 from flows.server import server
 from flows.specs import SPECS
-from irrev.errors import IrrevError
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 app = typer.Typer(
     help="Measure irreversibility and entropy production in real data.",
@@ -40,31 +40,7 @@ app = typer.Typer(
 )
 alerts = typer.Typer(help="List and acknowledge alerts of the monitor.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
-# elsewhere than on a terminal one row is one line, however long
-out = Console(width=None if sys.stdout.isatty() else 1000, soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
-
-ConfigOption = Annotated[str, typer.Option("--config", "-c", help="pipeline file")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print data instead of text")]
-AtOption = Annotated[
-    str | None, typer.Option("--at", help="version id, tag, branch or date; default: the newest")
-]
-DEFAULT = "pipeline.yaml"
 LOOK_AHEAD = 16  # unread items that `run` looks into before it starts; `plan` looks into all
-
-
-def friendly(command: Callable[P, R]) -> Callable[P, R]:
-    """Print one line and exit with 2 for every error raised on purpose."""
-
-    @wraps(command)
-    def run_command(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except IrrevError as error:
-            err.print(str(error), markup=False)
-            raise typer.Exit(2) from None
-
-    return run_command
 
 
 @app.command()
@@ -74,7 +50,7 @@ def plan(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
     pipeline = load(config)
     plans = _looked(pipeline, _plans(pipeline))
     if as_json:
-        _print_json([show.plan_record(p, _estimate(pipeline, p)) for p in plans])
+        print_json([show.plan_record(p, _estimate(pipeline, p)) for p in plans])
         return
     for one in plans:
         out.print(show.headline(one, _estimate(pipeline, one)))
@@ -113,45 +89,11 @@ def _run_flows(config: str, pipeline: Pipeline, flows: list[str], *, quiet: bool
     from flows.runners import cluster  # after the server is up: this imports Prefect
 
     changed = False
-    with cluster(pipeline.compute), _progress(quiet=quiet):
+    with cluster(pipeline.compute), shown_progress(quiet=quiet):
         for name in flows:
             entry = getattr(import_module(f"flows.{name}"), name)
             changed |= entry(config).changed
     return changed
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[None]:
-    """Show a bar on a terminal, a line now and then elsewhere."""
-    if quiet:
-        yield
-    elif out.is_terminal:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(None),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, console=out) as bars:
-            ids: dict[str, Any] = {}
-
-            def draw(step: str, done: int, total: int) -> None:
-                if step not in ids:
-                    ids[step] = bars.add_task(step)
-                bars.update(ids[step], completed=done, total=total)
-
-            with progress.listening(draw):
-                yield
-    else:
-        with progress.listening(_print_progress):
-            yield
-
-
-def _print_progress(step: str, done: int, total: int) -> None:
-    if (
-        total <= 10 or done in (1, total) or done * 10 // total > (done - 1) * 10 // total
-    ):  # every tenth
-        out.print(f"{step:<12}{done}/{total}")
 
 
 def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:
@@ -162,7 +104,7 @@ def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:
     if changed or not page.exists():
         write_page(pipeline, repo)
     if as_json:
-        _print_json({flow: show.records(ds) for flow, ds in tables.items()})
+        print_json({flow: show.records(ds) for flow, ds in tables.items()})
     else:
         _print_tables(tables)
         newest = repo.log()[0].short
@@ -197,7 +139,7 @@ def show_command(
     repo = show.open_store(load(config))
     tables = show.chosen(show.results(repo, at=at), result)
     if as_json:
-        _print_json({flow: show.records(ds) for flow, ds in tables.items()})
+        print_json({flow: show.records(ds) for flow, ds in tables.items()})
     else:
         _print_tables(tables)
 
@@ -209,7 +151,7 @@ def status(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
     pipeline = load(config)
     state = show.state(show.open_store(pipeline), list(pipeline.flows.chosen()))
     if as_json:
-        _print_json(state)
+        print_json(state)
         return
     for line in show.state_lines(state):
         out.print(line, markup=False)
@@ -221,7 +163,7 @@ def compare(a: str, b: str, config: ConfigOption = DEFAULT, as_json: JsonOption 
     """Say what changed between two versions, and whether by more than its interval."""
     repo = show.open_store(load(config))
     if as_json:
-        _print_json(show.comparison_records(repo, a, b))
+        print_json(show.comparison_records(repo, a, b))
     else:
         out.print(show.comparison_table(repo, a, b))
 
@@ -232,7 +174,7 @@ def log(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
     """List the versions and from which code and inputs they came."""
     repo = show.open_store(load(config))
     if as_json:
-        _print_json(show.version_records(repo))
+        print_json(show.version_records(repo))
     else:
         out.print(show.version_table(repo))
 
@@ -257,7 +199,7 @@ def monitor(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None
 
         done = watch(config)
     if as_json:
-        _print_json(asdict(done))
+        print_json(asdict(done))
         return
     out.print(
         f"monitor {done.n_files} files, {done.n_turns:,} new turns, {done.n_streams} streams, "
@@ -276,7 +218,7 @@ def alerts_list(
     """List the alerts on record."""
     rows = show.alert_records(show.open_store(load(config)), every=every)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
     else:
         out.print(show.alert_table(rows))
 
@@ -318,7 +260,3 @@ def _looked(pipeline: Pipeline, plans: list[Plan]) -> list[Plan]:
 def _estimate(pipeline: Pipeline, plan: Plan) -> Estimate:
     repo = show.store_if_any(pipeline)
     return estimate_plan(plan, repo, workers=pipeline.compute.workers)
-
-
-def _print_json(data: Any) -> None:
-    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
