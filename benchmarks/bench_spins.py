@@ -60,9 +60,11 @@ def test_units_of_1000_spins():
     units = np.arange(0, 1000, EVERY_UNIT)
     folds = deal_blocks(50, 5, np.random.default_rng(0))
     wall, cpu = time.perf_counter(), time.process_time()
-    sums = fit_units(states, flips, units, folds, n_attempts=attempts)
+    sums = fit_units(states, flips, units, folds)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    est = solve(sums, n_units=1000, level=0.95, draws=1000, null_draws=200, seed=1)
+    est = solve(
+        sums, n_units=1000, n_attempts=attempts, level=0.95, draws=1000, null_draws=200, seed=1
+    )
     print(
         f"\n{units.size} of 1000 units: {EVERY_UNIT * est.value:.3f} nat/attempt scaled to all, "
         f"truth of all {truth:.3f}, lowest term {1000 * np.nanmin(est.unit_values):.3f}, "

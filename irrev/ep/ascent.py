@@ -61,7 +61,14 @@ class Track:
 class Ascent:
     """State of a fit; `move` along directions until `stopped`, then take `fit`."""
 
-    def __init__(self, train: Dual, validation: Dual | None, *, patience: int) -> None:
+    def __init__(
+        self,
+        train: Dual,
+        validation: Dual | None,
+        *,
+        patience: int,
+        start: NDArray[np.float64] | None = None,
+    ) -> None:
         self.train = Track(train)
         self.held = None if validation is None else Track(validation)
         self.theta = np.zeros(train.observables.n_observables)
@@ -71,6 +78,10 @@ class Ascent:
         self._curve = [(0.0, 0.0)]
         # Best so far: couplings before rescaling, c*, validation value, training value there.
         self._best = (self.theta, 0.0, 0.0, 0.0, 0.0)
+        if start is not None and start.any():
+            self.passes += 0.5
+            slope = float(start @ train.mean)
+            self._advance(1.0, start, slope, train.observables.reverse_values(start))
 
     def gradient(self) -> NDArray[np.float64]:
         """Return the gradient of the training objective."""
@@ -87,6 +98,28 @@ class Ascent:
         if step == 0.0:
             self.stopped = True
             return step
+        self._advance(step, direction, slope, change)
+        return step
+
+    def attempt(self, step: NDArray[np.float64], *, least: float) -> float:
+        """Take a whole step if the training value reaches `least`; return that value."""
+        dual = self.train.dual
+        slope = float(step @ dual.mean)
+        change = dual.observables.reverse_values(step)
+        self.passes += 0.5
+        value = dual.value(self.train.forward + slope, self.train.reverse + change)
+        if value >= least:
+            self._advance(1.0, step, slope, change)
+        return value
+
+    def _advance(
+        self,
+        step: float,
+        direction: NDArray[np.float64],
+        slope: float,
+        change: NDArray[np.float64],
+    ) -> None:
+        """Go `step` along a direction on training and validation samples, and judge."""
         self.train.move(step, slope, change)
         self.theta = self.theta + step * direction
         if self.held is not None:
@@ -94,7 +127,6 @@ class Ascent:
             change = held.observables.reverse_values(direction)
             self.held.move(step, float(direction @ held.mean), change)
         self._judge()
-        return step
 
     def _judge(self) -> None:
         """Record the iterate; stop where no maximum exists or patience ends."""

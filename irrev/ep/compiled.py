@@ -24,8 +24,8 @@ ROWS_FROM = (
 
 # Unsigned: a signed index is tested for being negative, which halves the speed.
 _SPIKES = "int64[::1], uint32[::1], int64[::1]"
-_VALUES = "void(" + _SPIKES + ", {0}[:, ::1], {0}[::1], float64[::1])"
-_SUMS = "void(" + _SPIKES + ", float64[::1], float64[:, ::1], float64[::1])"
+_VALUES = "void(" + _SPIKES + ", int64, {0}[:, ::1], {0}[::1], float64[::1])"
+_SUMS = "void(" + _SPIKES + ", int64, float64[::1], float64[:, ::1], float64[::1])"
 
 
 def compile_kernel(signatures: str | list[str]) -> Callable[..., Callable[..., None]]:
@@ -45,17 +45,18 @@ def pair_values(
     indptr: NDArray[np.int64],
     indices: NDArray[np.uint32],
     starts: NDArray[np.int64],
+    lag: int,
     theta: NDArray[np.floating],
     row_sum: NDArray[np.floating],
     out: NDArray[np.float64],
 ) -> None:
-    """Write s1' Theta s0 of every transition (start, start + 1) into `out` (eq. 1)."""
+    """Write s1' Theta s0 of every transition (start, start + lag) into `out` (eq. 1)."""
     n = theta.shape[0]
     buffer = np.empty(n, theta.dtype)
     for s in range(starts.size):
         t = starts[s]
         before = indices[indptr[t] : indptr[t + 1]]
-        after = indices[indptr[t + 1] : indptr[t + 2]]
+        after = indices[indptr[t + lag] : indptr[t + lag + 1]]
         field = 0.0
         for m in range(before.size):
             field += row_sum[before[m]]
@@ -94,6 +95,7 @@ def pair_sums(
     indptr: NDArray[np.int64],
     indices: NDArray[np.uint32],
     starts: NDArray[np.int64],
+    lag: int,
     weights: NDArray[np.float64],
     pairs: NDArray[np.float64],
     units: NDArray[np.float64],
@@ -102,7 +104,7 @@ def pair_sums(
     for s in range(starts.size):
         t = starts[s]
         before = indices[indptr[t] : indptr[t + 1]]
-        after = indices[indptr[t + 1] : indptr[t + 2]]
+        after = indices[indptr[t + lag] : indptr[t + lag + 1]]
         w = weights[s]
         for k in range(after.size):
             row = pairs[after[k]]
@@ -113,11 +115,12 @@ def pair_sums(
             units[before[m]] -= 2.0 * w
 
 
-@compile_kernel("void(" + _SPIKES + ", int64[::1], int64[::1])")
+@compile_kernel("void(" + _SPIKES + ", int64, int64[::1], int64[::1])")
 def unit_counts(
     indptr: NDArray[np.int64],
     indices: NDArray[np.uint32],
     starts: NDArray[np.int64],
+    lag: int,
     either: NDArray[np.int64],
     both: NDArray[np.int64],
 ) -> None:
@@ -125,7 +128,7 @@ def unit_counts(
     for s in range(starts.size):
         t = starts[s]
         before = indices[indptr[t] : indptr[t + 1]]
-        after = indices[indptr[t + 1] : indptr[t + 2]]
+        after = indices[indptr[t + lag] : indptr[t + lag + 1]]
         for m in range(before.size):
             either[before[m]] += 1
         m = 0

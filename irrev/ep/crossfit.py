@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.ep.ascent import MAX_SCALE, Fit
+from irrev.ep.composite import MAX_EXACT
 from irrev.ep.l1 import l1_path
 from irrev.ep.objective import Dual
-from irrev.ep.observables import DensePairs, SpikePairs
+from irrev.ep.observables import Observables
+from irrev.ep.samples import exact, sparse
 from irrev.ep.solvers import lbfgs
-from irrev.ep.tur import MAX_EXACT, one_step, second_moment, tur_bound
+from irrev.ep.tur import one_step, second_moment, tur_bound
 from irrev.ep.validation import HeldOut, held_out
 
 Solver = Literal["auto", "lbfgs", "l1"]
@@ -38,10 +40,55 @@ class FoldFit:
     train_fraction: float  # of all samples
 
 
+@dataclass(frozen=True, slots=True)
+class BlockSums:
+    """Sums of the observables over each block, forward and read backwards."""
+
+    forward: NDArray[np.float32]  # (block, observable); integers below 2^24 are exact
+    reverse: NDArray[np.float32] | None  # None: the opposite of `forward`
+
+    @property
+    def odd(self) -> NDArray[np.float32]:
+        """The part that changes its sign when a block is read backwards."""
+        return self.forward if self.reverse is None else 0.5 * (self.forward - self.reverse)
+
+    def fold(self, inside: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Sum over blocks, shape (2, observable): forward and backwards."""
+        forward = self.forward[inside].sum(axis=0, dtype=np.float64)
+        if self.reverse is None:
+            return np.stack([forward, -forward])
+        return np.stack([forward, self.reverse[inside].sum(axis=0, dtype=np.float64)])
+
+
+def block_sums(observables: Observables, block: NDArray[np.int64], n_blocks: int) -> BlockSums:
+    """Sum the observables over each block.
+
+    Parameters
+    ----------
+    observables
+        Observables of all samples.
+    block
+        Block of each sample, ascending, shape (n_samples,).
+    n_blocks
+        Number of blocks.
+    """
+    shape = (n_blocks, observables.n_observables)
+    forward = np.empty(shape, np.float32)
+    reverse = None if observables.odd else np.empty(shape, np.float32)
+    edges = np.searchsorted(block, np.arange(n_blocks + 1))
+    for b in range(n_blocks):
+        part = observables.take(np.arange(edges[b], edges[b + 1]))
+        ones = np.ones(part.n_samples)
+        forward[b] = part.total(ones)
+        if reverse is not None:
+            reverse[b] = part.reverse_total(ones)
+    return BlockSums(forward, reverse)
+
+
 def cross_fit(
-    pairs: SpikePairs | DensePairs,
+    observables: Observables,
     block: NDArray[np.int64],
-    sums: NDArray[np.floating],
+    sums: "BlockSums",
     fold_of_block: NDArray[np.int64],
     *,
     solver: Solver = "auto",
@@ -50,12 +97,12 @@ def cross_fit(
 
     Parameters
     ----------
-    pairs
+    observables
         Observables of all samples.
     block
         Block of each sample, shape (n_samples,).
     sums
-        Sum of the observables over each block, shape (block, observable).
+        Sums of the observables over each block.
     fold_of_block
         Fold of each block, shape (block,).
     solver
@@ -64,29 +111,30 @@ def cross_fit(
     fold = fold_of_block[block]
     n_folds = int(fold_of_block.max()) + 1
     members = [np.flatnonzero(fold == k) for k in range(n_folds)]
-    totals = [sums[fold_of_block == k].sum(axis=0, dtype=np.float64) for k in range(n_folds)]
+    totals = [sums.fold(fold_of_block == k) for k in range(n_folds)]
     moments = None
-    if pairs.n_observables <= MAX_EXACT:
-        moments = [second_moment(pairs.take(rows)) for rows in members]
+    if observables.n_observables <= MAX_EXACT:
+        moments = [second_moment(observables.take(rows)) for rows in members]
     out = []
     for k in range(n_folds):
         held = (k + 1) % n_folds
         chosen = [m for m in range(n_folds) if m not in (k, held)]
-        train = _dual(pairs, np.sort(np.concatenate([members[m] for m in chosen])), totals, chosen)
-        validation = _dual(pairs, members[held], totals, [held])
-        metric = train.observables.metric()
+        rows = np.sort(np.concatenate([members[m] for m in chosen]))
+        forward, reverse = np.sum([totals[m] for m in chosen], axis=0) / rows.size
+        train = Dual(observables.take(rows), forward)
+        validation = Dual(observables.take(members[held]), totals[held][0] / members[held].size)
         cov = None
         if moments is not None:
             second = np.sum([moments[m] for m in chosen], axis=0)
-            cov = second / train.observables.n_samples - np.outer(train.mean, train.mean)
+            cov = second / rows.size - np.outer(reverse, reverse)
         out.append(
             _test(
-                _exact(pairs.take(members[k])),
+                exact(observables.take(members[k])),
                 members[k],
                 fit=choose_fit(train, validation, solver),
-                current=one_step(train.mean, cov, metric),
+                current=one_step(0.5 * (forward - reverse), cov, train.observables.metric()),
                 validation=validation,
-                train_fraction=train.observables.n_samples / fold.size,
+                train_fraction=rows.size / fold.size,
             )
         )
     return out
@@ -104,32 +152,23 @@ def choose_fit(train: Dual, validation: Dual, solver: Solver) -> Fit:
     fits = []
     if solver != "l1":
         fits.append(lbfgs(train, validation))
-    sparse_data = isinstance(train.observables, SpikePairs)
-    if solver == "l1" or (
-        solver == "auto" and not sparse_data and n < L1_SAMPLES * d and d <= MAX_L1
-    ):
+    path = not sparse(train.observables) and n < L1_SAMPLES * d and d <= MAX_L1
+    if solver == "l1" or (solver == "auto" and path):
         fits.append(l1_path(train, validation))
     best = max(fits, key=lambda f: float(f.validation.max()))
     return replace(best, passes=sum(f.passes for f in fits))
 
 
-def _dual(
-    pairs: SpikePairs | DensePairs,
-    rows: NDArray[np.int64],
-    totals: list[NDArray[np.float64]],
-    chosen: list[int],
-) -> Dual:
-    mean = np.sum([totals[m] for m in chosen], axis=0) / rows.size
-    return Dual(pairs.take(rows), mean)
-
-
-def _exact(pairs: SpikePairs | DensePairs) -> SpikePairs | DensePairs:
-    """Evaluate test samples in double precision."""
-    return replace(pairs, single=False) if isinstance(pairs, SpikePairs) else pairs
+def both_values(
+    observables: Observables, theta: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return theta . g and theta . g~ of each sample; one product where g is antisymmetric."""
+    forward = observables.values(theta)
+    return forward, -forward if observables.odd else observables.reverse_values(theta)
 
 
 def _test(
-    pairs: SpikePairs | DensePairs,
+    observables: Observables,
     rows: NDArray[np.int64],
     *,
     fit: Fit,
@@ -138,16 +177,16 @@ def _test(
     train_fraction: float,
 ) -> FoldFit:
     """Evaluate the fit and the one-step bounds on test samples."""
-    forward = pairs.values(fit.theta)
-    values = pairs.values(current)
+    forward, reverse = both_values(observables, fit.theta)
+    ahead, back = both_values(observables, current)
     slope = float(current @ validation.mean)
     change = validation.observables.reverse_values(current)
     scale = validation.search(0.0, np.zeros_like(change), slope, change, upper=2.0 * MAX_SCALE)
     return FoldFit(
         rows=rows,
         fit=fit,
-        test=held_out(forward, -forward, fit.log_normaliser),
-        newton1=held_out(scale * values, -scale * values, 0.0).value,
-        tur=tur_bound(values),
+        test=held_out(forward, reverse, fit.log_normaliser),
+        newton1=held_out(scale * ahead, scale * back, 0.0).value,
+        tur=tur_bound(0.5 * (ahead - back)),
         train_fraction=train_fraction,
     )

@@ -49,11 +49,18 @@ class _Forward(Protocol):
 
     def total(self, weights: NDArray[np.float64]) -> NDArray[np.float64]: ...
 
+    def columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]: ...
+
 
 class Antisymmetric:
     """Reversed samples carry the opposite sign."""
 
     __slots__ = ()
+
+    @property
+    def odd(self) -> bool:
+        """Every observable changes its sign."""
+        return True
 
     def reverse_values(self: _Forward, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return theta . g of each reversed sample, nats."""
@@ -62,6 +69,10 @@ class Antisymmetric:
     def reverse_total(self: _Forward, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sum_t w_t g_t over the reversed samples."""
         return -self.total(weights)
+
+    def reverse_columns(self: _Forward, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return g of the given samples read backwards."""
+        return -self.columns(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,11 @@ class ExplicitObservables:
         return cls(forward, -forward)
 
     @property
+    def odd(self) -> bool:
+        """Nothing is assumed about the reversed values."""
+        return False
+
+    @property
     def n_samples(self) -> int:
         """Number of samples."""
         return self.forward.shape[0]
@@ -184,3 +200,7 @@ class ExplicitObservables:
     def columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return g of the given samples."""
         return self.forward[rows]
+
+    def reverse_columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return g of the given samples read backwards."""
+        return self.reverse[rows]

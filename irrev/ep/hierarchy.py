@@ -1,13 +1,13 @@
-"""Entropy production by order of interaction or by memory: nested observable sets.
+"""Entropy production by order, memory, area or distance: nested observable sets on one split.
 
     g(1) < g(2) < ...   =>   ep(1) <= ep(2) <= ... <= ep                            (1)
 
-ep(k) - ep(k-1) is what order k adds. On samples every level uses the same folds, and the interval
-of a difference resamples both levels with the same block draws, so that their common noise
-cancels; a difference may then be slightly negative where a level adds only noise.
+ep(k) - ep(k-1) is what level k adds. On samples every level uses the same folds and starts from
+the couplings of the level before, and the interval of a difference resamples both levels with the
+same block draws, so that their common noise cancels; a difference may then be slightly negative
+where a level adds only noise.
 
-Limits: tables of observables are held in memory, so use it for tens of units, or on the units of a
-subset. The differences are between lower bounds.
+Limits: the differences are between lower bounds, so they are not shares of the true value.
 
 Source: derived here.
 """
@@ -17,30 +17,53 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from irrev.ep.explicit import ExplicitObservables
+from irrev.binning import SpikeBins
+from irrev.ep.ascent import Fit
+from irrev.ep.blockwise import fit_blockwise, join
+from irrev.ep.composite import Restricted
 from irrev.ep.objective import Dual
-from irrev.ep.sets import observable_table
+from irrev.ep.observables import Observables
+from irrev.ep.samples import Part, Samples, build_samples, joined
 from irrev.ep.solvers import lbfgs
-from irrev.ep.validation import cut_blocks, held_out
+from irrev.ep.validation import cut_blocks
 from irrev.errors import InputError
-from irrev.stats import circular_block_counts, deal_blocks
+from irrev.stats import deal_blocks
 
-LEVELS = (("lin",), ("lin", "pair"), ("lin", "pair", "triple"))
+PAIRED = ("pair", "delayed", "same-time", "current")  # sets that a mask of pairs restricts
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Observables of one level."""
+
+    name: str
+    sets: tuple[str, ...]  # names of `irrev.ep.samples.SETS`
+    pairs: NDArray[np.bool_] | None = None  # (unit, unit) symmetric; None: all pairs
+    max_lag: int | None = None  # of "delayed", in steps; None: the whole window
+
+
+ORDERS = (
+    Level("lin", ("lin",)),
+    Level("lin+pair", ("lin", "pair")),
+    Level("lin+pair+triple", ("lin", "pair", "triple")),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class HierarchyEp:
     """Held-out bounds of nested observable sets, nats per step."""
 
-    names: tuple[str, ...]  # (level,) sets joined by "+"
+    names: tuple[str, ...]  # (level,)
     value: NDArray[np.float64]  # (level,)
     low: NDArray[np.float64]
     high: NDArray[np.float64]
     added: NDArray[np.float64]  # (level,) value minus that of the level before
     added_low: NDArray[np.float64]
     added_high: NDArray[np.float64]
+    certified: NDArray[np.float64]  # (level,) unbiased for a true bound
+    train: NDArray[np.float64]  # (level,) biased upwards
     n_observables: NDArray[np.int64]  # (level,)
 
     def __str__(self) -> str:
@@ -53,10 +76,42 @@ class HierarchyEp:
         return "; ".join(parts) + " nat/step"
 
 
+def memory_levels(window: int) -> tuple[Level, ...]:
+    """Return levels that add one lag of pairs each, up to `window` steps."""
+    first = Level("lag 1", ("pair",))
+    return first, *(
+        Level(f"lags 1 to {lag}", ("pair", "delayed"), max_lag=lag) for lag in range(2, window + 1)
+    )
+
+
+def area_levels(areas: ArrayLike) -> tuple[Level, ...]:
+    """Return pairs within areas, then pairs between them as well; one area a unit, (unit,)."""
+    label = np.asarray(areas)
+    return Level("within areas", ("pair",), label[:, None] == label), Level("all", ("pair",))
+
+
+def distance_levels(distance: ArrayLike, edges: Sequence[float]) -> tuple[Level, ...]:
+    """Return pairs up to each distance, then all.
+
+    Parameters
+    ----------
+    distance
+        Distance of each pair, shape (unit, unit), e.g. micrometres.
+    edges
+        Ascending limits, same unit.
+    """
+    far = np.asarray(distance, dtype=np.float64)
+    near = (Level(f"up to {edge:g}", ("pair",), far <= edge) for edge in edges)
+    return *near, Level("all", ("pair",))
+
+
 def hierarchy_ep(
-    states: NDArray[np.number],
+    bins: SpikeBins | ArrayLike,
     *,
-    levels: Sequence[Sequence[str]] = LEVELS,
+    levels: Sequence[Level] = ORDERS,
+    bin_s: float | None = None,
+    lag: int = 1,
+    window: int = 1,
     folds: int = 5,
     n_blocks: int = 50,
     level: float = 0.95,
@@ -67,10 +122,13 @@ def hierarchy_ep(
 
     Parameters
     ----------
-    states
-        States at equal steps, shape (time, unit), coded as the observables shall see them.
+    bins
+        As `irrev.maxent_ep` takes them.
     levels
-        Observable sets of each level, each holding those of the level before.
+        Levels, each holding the observables of the one before (`ORDERS`, `memory_levels`,
+        `area_levels`, `distance_levels`, or your own).
+    bin_s, lag, window
+        As in `irrev.maxent_ep`; all levels share the window.
     folds, n_blocks
         Folds of the cross-fit and contiguous blocks dealt to them.
     level, draws
@@ -87,79 +145,103 @@ def hierarchy_ep(
     InputError
         If a level does not hold the one before.
     """
-    for before, after in pairwise(levels):
-        if not set(before) <= set(after):
-            raise InputError(f"{tuple(after)} does not hold {tuple(before)}; nest the levels.")
-    states = np.asarray(states)
     dealing, drawing = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    kept, block = cut_blocks(np.arange(states.shape[0] - 1), n_blocks)
-    fold_of_block = deal_blocks(n_blocks, folds, dealing)
-    counts = np.ones((draws, n_blocks))
-    for k in range(folds):
-        inside = np.flatnonzero(fold_of_block == k)
-        counts[:, inside] = circular_block_counts(inside.size, draws, drawing)
-    rows = [np.ones((1, n_blocks)), counts]
-    drawn, sizes = [], []
-    for names in levels:
-        table = observable_table(states[:-1][kept], states[1:][kept], names)
-        sums = _cross_fit(table, block, fold_of_block)
-        drawn.append([_pooled(sums, fold_of_block, c) for c in rows])
-        sizes.append(table.n_observables)
-    value = np.array([d[0][0] for d in drawn])
-    # Resampling n blocks of a fold underestimates their variance by (n - 1) / n.
-    per_fold = n_blocks / folds
-    spread = np.sqrt(per_fold / max(per_fold - 1, 1))
-    deviations = spread * (np.array([d[1] for d in drawn]) - value[:, None])
-    steps = np.diff(deviations, axis=0, prepend=0.0)
+    names = list(dict.fromkeys(name for one in levels for name in one.sets))
+    samples = build_samples(bins, bin_s=bin_s, observables=names, lag=lag, window=window)
+    kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
+    samples, fold_of_block = samples.take(kept), deal_blocks(n_blocks, folds, dealing)
+    chosen = [_chosen(samples, one) for one in levels]
+    for before, after in pairwise(zip(levels, chosen, strict=True)):
+        if not all(np.isin(before[1][k], after[1].get(k, [])).all() for k in before[1]):
+            raise InputError(f"{after[0].name} does not hold {before[0].name}; nest the levels.")
+    items, previous = [], None
+    for k, keep in enumerate(chosen):
+        fitter = _WarmStart(samples, keep, previous)
+        observables = _level_observables(samples, keep)
+        items.append(fit_blockwise(observables, block, fold_of_block, fitter, item=k))
+        previous = fitter
+    sums = join(items)
+    n = sums.n.sum(axis=1)
+    value = sums.values() / n
+    deviations = sums.draw(draws, drawing) / n
+    # Both ends of a difference share draws; couplings of a fold saw the test parts of others.
+    widen = np.sqrt(1.0 + sums.noise_fractions(sums.train - value))
+    steps = np.diff(deviations, axis=1, prepend=0.0)
     ends = [(1 - level) / 2, (1 + level) / 2]
     added = np.diff(value, prepend=0.0)
-    low, high = value + np.quantile(deviations, ends, axis=1)
-    added_low, added_high = added + np.quantile(steps, ends, axis=1)
+    low, high = value + widen * np.quantile(deviations, ends, axis=0)
+    added_low, added_high = added + widen * np.quantile(steps, ends, axis=0)
+    per_step = 1.0 / samples.span
     return HierarchyEp(
-        names=tuple("+".join(names) for names in levels),
-        value=value,
-        low=low,
-        high=high,
-        added=added,
-        added_low=added_low,
-        added_high=added_high,
-        n_observables=np.array(sizes),
+        names=tuple(one.name for one in levels),
+        value=value * per_step,
+        low=low * per_step,
+        high=high * per_step,
+        added=added * per_step,
+        added_low=added_low * per_step,
+        added_high=added_high * per_step,
+        certified=sums.certified * per_step,
+        train=sums.train * per_step,
+        n_observables=np.array([sum(map(len, keep.values())) for keep in chosen]),
     )
 
 
-def _cross_fit(
-    table: ExplicitObservables, block: NDArray[np.int64], fold_of_block: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Return test sums (n, a, e^r) of each block, shape (3, block)."""
-    fold, n_blocks = fold_of_block[block], fold_of_block.size
-    n_folds = int(fold_of_block.max()) + 1
-    out = np.zeros((3, n_blocks))
-    for k in range(n_folds):
-        held = (k + 1) % n_folds
-        parts = [fold == k, fold == held, (fold != k) & (fold != held)]
-        test, validation, train = (table.take(np.flatnonzero(p)) for p in parts)
-        fit = lbfgs(_dual(train), _dual(validation))
-        forward, reverse = test.values(fit.theta), test.reverse_values(fit.theta)
-        # The value clipped at ln n of the fold: spread the excess over its samples.
-        excess = float(forward.mean() - np.log(np.mean(np.exp(reverse))))
-        excess -= held_out(forward, reverse, fit.log_normaliser).value
-        series = (np.ones(forward.size), forward - excess, np.exp(reverse))
-        out += [np.bincount(block[parts[0]], x, n_blocks) for x in series]
+Chosen = dict[int, NDArray[np.int64]]  # part -> its observables that take part
+
+
+def _chosen(samples: Samples, level: Level) -> Chosen:
+    """Return the observables of each part that a level holds."""
+    out = {}
+    for k, part in enumerate(samples.parts):
+        if part.name not in level.sets:
+            continue
+        if part.name == "delayed" and level.max_lag is not None and part.lag > level.max_lag:
+            continue
+        every = np.arange(part.observables.n_observables)
+        if level.pairs is not None and part.name in PAIRED:
+            every = every[pair_mask(part, samples.n_units, level.pairs)]
+        out[k] = every
+    if not sum(map(len, out.values())):
+        raise InputError(f"level {level.name} holds no observable; check its sets and its pairs.")
     return out
 
 
-def _dual(table: ExplicitObservables) -> Dual:
-    return Dual(table, table.forward.mean(axis=0))
+def pair_mask(part: Part, n_units: int, pairs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which observables of a set of pairs belong to the marked pairs of units."""
+    if pairs.shape != (n_units, n_units):
+        raise InputError(f"pairs have shape {pairs.shape}; pass ({n_units}, {n_units}).")
+    d = part.observables.n_observables
+    if part.name == "current":
+        i, j = np.nonzero(~np.eye(n_units, dtype=bool))
+    else:
+        i, j = np.triu_indices(n_units, 0 if d > n_units * (n_units - 1) // 2 else 1)
+    return pairs[i, j] | pairs[j, i]
 
 
-def _pooled(
-    sums: NDArray[np.float64], fold_of_block: NDArray[np.int64], counts: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return the pooled value for each row of block counts, shape (draw,)."""
-    total, weight = np.zeros(counts.shape[0]), np.zeros(counts.shape[0])
-    for k in range(int(fold_of_block.max()) + 1):
-        inside = fold_of_block == k
-        n, a, e = (counts[:, inside] @ x[inside] for x in sums)
-        total += n * (a / n - np.log(e / n))
-        weight += n
-    return total / weight
+def _level_observables(samples: Samples, keep: Chosen) -> Observables:
+    parts = [
+        Part(part.name, part.lag, part.observables)
+        if keep[k].size == part.observables.n_observables
+        else Part(part.name, part.lag, Restricted(part.observables, keep[k]))
+        for k, part in enumerate(samples.parts)
+        if k in keep and keep[k].size
+    ]
+    return joined(parts)
+
+
+class _WarmStart:
+    """Fit a level from the couplings that the level before found on the same fold."""
+
+    def __init__(self, samples: Samples, keep: Chosen, before: "_WarmStart | None") -> None:
+        first = np.cumsum([0, *(p.observables.n_observables for p in samples.parts)])
+        self.place = np.concatenate([first[k] + at for k, at in sorted(keep.items())])
+        self.n_all = int(first[-1])
+        self.before = before
+        self.found: dict[int, NDArray[np.float64]] = {}
+
+    def __call__(self, train: Dual, validation: Dual, fold: int) -> Fit:
+        start = None if self.before is None else self.before.found[fold][self.place]
+        fit = lbfgs(train, validation, start=start)
+        self.found[fold] = np.zeros(self.n_all)
+        self.found[fold][self.place] = fit.theta
+        return fit

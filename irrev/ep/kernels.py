@@ -29,6 +29,8 @@ def values(
     indices: NDArray[np.int32],
     starts: NDArray[np.int64],
     theta: NDArray[np.floating],
+    *,
+    lag: int = 1,
 ) -> NDArray[np.float64]:
     """Return s1' Theta s0 of each transition, s = 2b - 1.
 
@@ -40,6 +42,8 @@ def values(
         First bin of each transition, shape (step,).
     theta
         Antisymmetric couplings, shape (unit, unit), float32 or float64.
+    lag
+        Bins from the first to the last state of a transition.
 
     Returns
     -------
@@ -50,10 +54,10 @@ def values(
     out = np.empty(starts.size)
     module = _compiled()
     if module is not None:
-        module.pair_values(indptr, indices.view(np.uint32), starts, theta, row_sum, out)
+        module.pair_values(indptr, indices.view(np.uint32), starts, lag, theta, row_sum, out)
         return out
     for part in _parts(starts.size):
-        b0, b1 = _ends(indptr, indices, starts[part], theta.shape[0])
+        b0, b1 = _ends(indptr, indices, starts[part], theta.shape[0], lag)
         pair = np.einsum("ti,ti->t", b1 @ theta, b0)
         out[part] = 4.0 * pair + 2.0 * ((b0 - b1) @ row_sum)
     return out
@@ -65,16 +69,18 @@ def weighted_sum(
     starts: NDArray[np.int64],
     weights: NDArray[np.float64],
     n_units: int,
+    *,
+    lag: int = 1,
 ) -> NDArray[np.float64]:
     """Return sum_t w_t (s1 s0' - s0 s1'), shape (unit, unit), antisymmetric."""
     pairs, units = np.zeros((n_units, n_units)), np.zeros(n_units)
     module = _compiled()
     if module is not None:
         weights = np.ascontiguousarray(weights)
-        module.pair_sums(indptr, indices.view(np.uint32), starts, weights, pairs, units)
+        module.pair_sums(indptr, indices.view(np.uint32), starts, lag, weights, pairs, units)
     else:
         for part in _parts(starts.size):
-            b0, b1 = _ends(indptr, indices, starts[part], n_units)
+            b0, b1 = _ends(indptr, indices, starts[part], n_units, lag)
             weighted = b1 * weights[part, None]
             pairs += weighted.T @ b0
             units += 2.0 * (weighted.sum(axis=0) - weights[part] @ b0)
@@ -86,15 +92,17 @@ def unit_counts(
     indices: NDArray[np.int32],
     starts: NDArray[np.int64],
     n_units: int,
+    *,
+    lag: int = 1,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Count ends of transitions at which each unit is active, and transitions with both."""
     either, both = np.zeros((2, n_units), np.int64)
     module = _compiled()
     if module is not None:
-        module.unit_counts(indptr, indices.view(np.uint32), starts, either, both)
+        module.unit_counts(indptr, indices.view(np.uint32), starts, lag, either, both)
         return either, both
     for part in _parts(starts.size):
-        b0, b1 = _ends(indptr, indices, starts[part], n_units)
+        b0, b1 = _ends(indptr, indices, starts[part], n_units, lag)
         either += (b0 + b1).sum(axis=0).astype(np.int64)
         both += (b0 * b1).sum(axis=0).astype(np.int64)
     return either, both
@@ -109,11 +117,12 @@ def _ends(
     indices: NDArray[np.int32],
     starts: NDArray[np.int64],
     n_units: int,
+    lag: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Make the two 0/1 rows of each transition dense."""
     return (
         dense_rows(indptr, indices, starts, n_units),
-        dense_rows(indptr, indices, starts + 1, n_units),
+        dense_rows(indptr, indices, starts + lag, n_units),
     )
 
 

@@ -2,7 +2,7 @@
 
     ep_bound = max_theta  theta . <g> - ln <exp(theta . g~)>  <=  ep             (1)
 
-g are observables of one step (here `pair`, see `irrev.ep.observables`), g~ the same read
+g are observables of one step or window (`irrev.ep.sets`), g~ the same read
 backwards: the samples themselves with their two ends exchanged. The bound is exact when the
 log-ratio of forward and reversed probabilities is linear in g, and is the value found by theta
 otherwise.
@@ -21,17 +21,17 @@ certified value and the null are derived here (`irrev.ep.validation`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.crossfit import FoldFit, Solver, cross_fit
+from irrev.ep.crossfit import FoldFit, Solver, block_sums, cross_fit
+from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.metric import pair_matrix
-from irrev.ep.observables import DensePairs, SpikePairs
 from irrev.ep.result import MaxEntEp
+from irrev.ep.samples import Samples, build_samples
 from irrev.ep.validation import (
     bootstrap,
     cut_blocks,
@@ -43,28 +43,16 @@ from irrev.errors import InputError
 from irrev.stats import deal_blocks
 
 METHOD_VERSION = 1
-DENSE_FROM = 0.18  # active fraction above which dense products win over sparse ones (measured)
 MIN_FOLDS = 3  # test, validation, training
 
 
-@dataclass(frozen=True, slots=True)
-class _Samples:
-    """Transitions of a recording and the observables on them."""
-
-    pairs: SpikePairs | DensePairs
-    starts: NDArray[np.int64]
-    bin_s: float
-    coding: str
-    n_spikes: int
-    lost: float
-    drift: float
-
-
 def maxent_ep(
-    bins: SpikeBins | ArrayLike,
+    bins: SpikeBins | ArrayLike | ExplicitObservables | AntisymmetricTable,
     *,
     bin_s: float | None = None,
     observables: Sequence[str] = ("pair",),
+    lag: int = 1,
+    window: int = 1,
     folds: int = 5,
     n_blocks: int = 50,
     solver: Solver = "auto",
@@ -80,11 +68,18 @@ def maxent_ep(
     ----------
     bins
         Binned spikes, or states at equal steps, shape (time, unit): 0/1 values are spikes, others
-        (spins -1/+1, real signals) are taken as they are.
+        (spins -1/+1, real signals, angles in rad) are taken as they are. Or the values of your
+        own observables on each sample and on its reversal (`irrev.ep.explicit`), in order of time.
     bin_s
         Length of a step, s; read from `bins` where it knows, otherwise 1 if not given.
     observables
-        Sets of observables: "pair".
+        Sets of observables: "lin", "pair", "same-time", "triple", "current", "delayed" with a
+        window, or "angles" (`irrev.ep.sets`).
+    lag
+        Steps between neighbouring states of a sample.
+    window
+        Steps of a sample: sets of one step are summed over them, "delayed" adds pairs at lags 2
+        to `window`. All values are divided by lag x window, so they stay bounds per step.
     folds
         Folds of the cross-fit, at least 3.
     n_blocks
@@ -120,16 +115,17 @@ def maxent_ep(
     >>> est.low < 0.001 and est.p > 0.05
     True
     """
-    _check_options(observables, folds, n_blocks, solver, level)
-    samples = _samples(bins, bin_s)
+    _check_options(folds, n_blocks, solver, level)
+    samples = build_samples(bins, bin_s=bin_s, observables=observables, lag=lag, window=window)
     dealing, bootstrapping, null = (
         np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
     )
-    kept, block = cut_blocks(samples.starts, n_blocks)
+    kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
     fold_of_block = deal_blocks(n_blocks, folds, dealing)
-    pairs = samples.pairs.take(kept)
-    sums = block_sums(pairs, block, n_blocks)
-    fits = cross_fit(pairs, block, sums, fold_of_block, solver=solver)
+    samples = samples.take(kept)
+    joint = samples.observables
+    sums = block_sums(joint, block, n_blocks)
+    fits = cross_fit(joint, block, sums, fold_of_block, solver=solver)
     tests = [f.test for f in fits]
     n_steps = np.array([t.n_steps for t in tests])
     train = np.array([f.fit.value_train for f in fits])
@@ -139,52 +135,52 @@ def maxent_ep(
     )
     widening = np.sqrt(1.0 + noise_fraction(train, tests, n_steps))
     low, high = value + widening * np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
-    test = reversal_test(sums, np.bincount(block), pairs.metric().size, null, draws=null_draws)
-    theta = pair_matrix(np.mean([f.fit.theta for f in fits], axis=0), pairs.n_units)
-    share = theta * pair_matrix(sums.sum(axis=0, dtype=np.float64) / block.size, pairs.n_units)
-    step, path = _trajectory(samples.starts[kept], fits) if trajectory else (None, None)
+    test = reversal_test(sums.odd, np.bincount(block), joint.metric().size, null, draws=null_draws)
+    coefficients = np.mean([f.fit.theta for f in fits], axis=0)
+    theta, share = _couplings(samples, coefficients, sums.odd.sum(axis=0, dtype=np.float64))
+    step, path = _trajectory(samples, fits) if trajectory else (None, None)
+    per_step = 1.0 / samples.span
     return MaxEntEp(
-        value=value,
-        low=float(low),
-        high=float(high),
+        value=value * per_step,
+        low=float(low) * per_step,
+        high=float(high) * per_step,
         level=level,
         bin_s=samples.bin_s,
-        certified=pooled(np.array([t.certified for t in tests]), n_steps),
-        train=pooled(train, n_steps),
-        newton1=pooled(np.array([f.newton1 for f in fits]), n_steps),
-        tur=pooled(np.array([f.tur for f in fits]), n_steps),
+        certified=pooled(np.array([t.certified for t in tests]), n_steps) * per_step,
+        train=pooled(train, n_steps) * per_step,
+        newton1=pooled(np.array([f.newton1 for f in fits]), n_steps) * per_step,
+        tur=pooled(np.array([f.tur for f in fits]), n_steps) * per_step,
         p=test.p if value > 0 else 1.0,
-        statistic=test.statistic,
-        null_values=test.null,
+        statistic=test.statistic * per_step,
+        null_values=test.null * per_step,
         ess=min(t.ess for t in tests),
         saturated=any(t.saturated or f.fit.saturated for t, f in zip(tests, fits, strict=True)),
-        fold_values=np.array([t.value for t in tests]),
+        fold_values=np.array([t.value for t in tests]) * per_step,
         fold_steps=n_steps,
-        curve_train=fits[0].fit.train,
-        curve_validation=fits[0].fit.validation,
+        curve_train=fits[0].fit.train * per_step,
+        curve_validation=fits[0].fit.validation * per_step,
         theta=theta,
         share=share,
-        n_units=pairs.n_units,
+        n_units=samples.n_units,
         n_steps=int(n_steps.sum()),
-        n_spikes=samples.n_spikes,
+        n_spikes=int(samples.active.sum()),
         lost=samples.lost,
         drift=samples.drift,
         n_blocks=n_blocks,
         block_steps=float(np.bincount(block).mean()),
         solver=solver,
         coding=samples.coding,
-        observables=tuple(observables),
+        observables=tuple(dict.fromkeys(part.name for part in samples.parts)),
+        lag=samples.span // window,
+        window=window,
+        coefficients=_by_set(samples, coefficients),
         passes=sum(f.fit.passes * f.train_fraction for f in fits),
         step=step,
         trajectory=path,
     )
 
 
-def _check_options(
-    observables: Sequence[str], folds: int, n_blocks: int, solver: str, level: float
-) -> None:
-    if tuple(observables) != ("pair",):
-        raise InputError(f'observables are {tuple(observables)}; use ("pair",).')
+def _check_options(folds: int, n_blocks: int, solver: str, level: float) -> None:
     if not MIN_FOLDS <= folds <= n_blocks:
         raise InputError(
             f"{folds} folds of {n_blocks} blocks; use 3 folds or more, fewer than blocks."
@@ -195,70 +191,34 @@ def _check_options(
         raise InputError(f"level is {level}; use a number between 0 and 1, e.g. 0.95.")
 
 
-def _samples(bins: SpikeBins | ArrayLike, bin_s: float | None) -> _Samples:
-    """Turn the input into transitions with the cheaper form of the observables."""
-    if isinstance(bins, SpikeBins):
-        return _spike_samples(bins)
-    states = np.asarray(bins)
-    width = 1.0 if bin_s is None else float(bin_s)
-    if states.ndim != 2 or not width > 0:
-        raise InputError(
-            f"states have shape {states.shape}, bin_s is {bin_s}; pass (time, unit) and s > 0."
-        )
-    if not np.all(np.isfinite(states)):
-        raise InputError("states hold values that are not finite; cut them out of the recording.")
-    if np.all((states == 0) | (states == 1)):
-        return _spike_samples(SpikeBins.from_dense(states, width))
-    _check_units(states.shape[1])
-    pairs = DensePairs(states[:-1], states[1:])
-    coding = "+-1" if np.all(np.abs(states) == 1) else "real"
-    return _Samples(pairs, np.arange(states.shape[0] - 1), width, coding, 0, 0.0, 0.0)
-
-
-def _spike_samples(bins: SpikeBins) -> _Samples:
-    _check_units(bins.n_units)
-    starts = np.concatenate([np.arange(a, max(b - 1, a)) for a, b in bins.segments])
-    counts = np.diff(bins.indptr)
-    n_active = int(counts[starts].sum())
-    drift = _drift(counts[starts])
-    if n_active > DENSE_FROM * bins.n_units * starts.size:
-        states = 2 * bins.to_dense().astype(np.int8) - 1
-        pairs = DensePairs(states[starts], states[starts + 1])
-    else:
-        pairs = SpikePairs(bins.indptr, bins.indices, starts, bins.n_units, single=True)
-    return _Samples(pairs, starts, bins.bin_s, "+-1", n_active, bins.lost, drift)
-
-
-def _check_units(n_units: int) -> None:
-    if n_units < 2:
-        raise InputError(f"{n_units} units; one unit alone has no time-asymmetric pair, use 2.")
-
-
-def _drift(counts: NDArray[np.integer]) -> float:
-    """Return (rate in the last third - rate in the first third) / mean rate."""
-    third, mean = counts.size // 3, float(counts.mean())
-    if mean == 0.0 or third == 0:
-        return 0.0
-    return float(counts[-third:].mean() - counts[:third].mean()) / mean
-
-
-def block_sums(
-    pairs: SpikePairs | DensePairs, block: NDArray[np.int64], n_blocks: int
-) -> NDArray[np.float32]:
-    """Sum the observables over each block, shape (block, observable)."""
-    out = np.empty((n_blocks, pairs.n_observables), np.float32)  # integers below 2^24 are exact
-    edges = np.searchsorted(block, np.arange(n_blocks + 1))
-    for b in range(n_blocks):
-        rows = np.arange(edges[b], edges[b + 1])
-        out[b] = pairs.take(rows).total(np.ones(rows.size))
+def _by_set(samples: Samples, coefficients: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Split coefficients by name of the set; those of "delayed" follow each other lag by lag."""
+    out: dict[str, NDArray[np.float64]] = {}
+    at = 0
+    for part in samples.parts:
+        piece = coefficients[at : at + part.observables.n_observables]
+        at += piece.size
+        out[part.name] = np.concatenate([out[part.name], piece]) if part.name in out else piece
     return out
 
 
+def _couplings(
+    samples: Samples, coefficients: NDArray[np.float64], total: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the matrix of pair couplings and couplings x mean observables; 0 without pairs."""
+    by_set, means = _by_set(samples, coefficients), _by_set(samples, total / samples.starts.size)
+    if "pair" not in by_set:
+        nothing = np.zeros((samples.n_units, samples.n_units))
+        return nothing, nothing
+    theta = pair_matrix(by_set["pair"], samples.n_units)
+    return theta, theta * pair_matrix(means["pair"], samples.n_units) / samples.span
+
+
 def _trajectory(
-    starts: NDArray[np.int64], folds: list[FoldFit]
+    samples: Samples, folds: list[FoldFit]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return theta . g - ln Z of every transition, from the fold that tested it."""
-    ep = np.empty(starts.size)
+    """Return theta . g - ln Z of every sample per step, from the fold that tested it."""
+    ep = np.empty(samples.starts.size)
     for f in folds:
         ep[f.rows] = f.test.forward - f.test.log_normaliser
-    return starts, ep
+    return samples.starts, ep / samples.span

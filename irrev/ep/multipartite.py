@@ -9,15 +9,8 @@ N problems of N - 1 unknowns replace one of N(N-1)/2. The sum is at least the bo
 one normaliser. Conditioning on any other label that reversal leaves alone works the same way.
 
 Each unit is cross-fitted on blocks of states that all units share. The work splits over units:
-`fit_units` returns the block sums of any subset, `+` joins them, `solve` ends the estimate.
-
-A unit may flip only a hundred times in a validation part: couplings that no sample there
-contradicts would be scaled up without end, and one test sample could ruin the sum. So validation
-averages as if half a sample had been read backwards,
-
-    <exp(-a)>  ->  (sum_t e^{-a_t} + 0.5 <e^{a}>) / (n + 0.5),   a = theta . g       (3)
-
-which holds |a| near ln(n) / 2 and leaves the test value untouched.
+`fit_units` returns the block sums of any subset, `+` joins them, `solve` ends the estimate. The
+guard for units with few flips is eq. (2) of `irrev.ep.blockwise`.
 
 Limits: at most one unit may change per step; a unit with few flips is left out (its term is
 not negative, so the sum stays a bound). Only theta_ij - theta_ji is a physical quantity.
@@ -27,54 +20,22 @@ derived here.
 """
 
 from dataclasses import dataclass
-from math import log, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irrev.ep.ascent import Fit
+from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, join, reversal_p
 from irrev.ep.explicit import AntisymmetricTable
 from irrev.ep.l1 import l1_path
 from irrev.ep.objective import Dual
 from irrev.ep.solvers import lbfgs
 from irrev.errors import InputError
-from irrev.stats import circular_block_counts, deal_blocks, empirical_p
+from irrev.stats import deal_blocks
 
-PSEUDOCOUNT = 0.5  # as in the counting estimate
 MIN_FLIPS = 100  # fewer say nothing about N couplings
 DENSE_SAMPLES = 10  # samples per coupling above which the unpenalised fit competes
-
-
-@dataclass(frozen=True, slots=True)
-class UnitSums:
-    """Held-out sums of some units over blocks; `+` joins disjoint sets of units."""
-
-    unit: NDArray[np.int64]  # (unit,)
-    flips: NDArray[np.float64]  # (unit, block) test samples
-    forward: NDArray[np.float64]  # (unit, block) sum of theta . g
-    square: NDArray[np.float64]  # (unit, block) sum of (theta . g)^2
-    reverse: NDArray[np.float64]  # (unit, block) sum of exp(theta . g~ - shift)
-    shift: NDArray[np.float64]  # (unit, block) of the exponent, equal within a fold
-    certified: NDArray[np.float64]  # (unit,) pooled over folds, nats per flip
-    train: NDArray[np.float64]  # (unit,) value on the training parts, nats per flip
-    theta: NDArray[np.float64]  # (unit, observable) mean over folds; own column 0
-    gram: NDArray[np.float64]  # (block, block) products of scaled block sums
-    fold_of_block: NDArray[np.int64]  # (block,)
-    n_attempts: float
-
-    def __add__(self, other: "UnitSums") -> "UnitSums":
-        joined = {
-            name: np.concatenate([getattr(self, name), getattr(other, name)])
-            for name in ("unit", "flips", "forward", "square", "reverse", "shift")
-        }
-        for name in ("certified", "train", "theta"):
-            joined[name] = np.concatenate([getattr(self, name), getattr(other, name)])
-        return UnitSums(
-            **joined,
-            gram=self.gram + other.gram,
-            fold_of_block=self.fold_of_block,
-            n_attempts=self.n_attempts,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +112,11 @@ def multipartite_ep(
     states, flips, attempts = check_flips(states, flips)
     fold_of_block = deal_blocks(n_blocks, folds, np.random.default_rng(seed))
     units = np.flatnonzero(flips.sum(axis=0) >= min_flips)
-    sums = fit_units(states, flips, units, fold_of_block, n_attempts=attempts, lin=lin)
+    sums = fit_units(states, flips, units, fold_of_block, lin=lin)
     return solve(
         sums,
         n_units=states.shape[1],
+        n_attempts=attempts,
         level=level,
         draws=draws,
         null_draws=null_draws,
@@ -187,9 +149,8 @@ def fit_units(
     units: NDArray[np.integer],
     fold_of_block: NDArray[np.int64],
     *,
-    n_attempts: float,
     lin: bool = False,
-) -> UnitSums:
+) -> BlockwiseSums:
     """Cross-fit the given units and return their sums over blocks.
 
     Parameters
@@ -197,30 +158,22 @@ def fit_units(
     states, flips
         As `check_flips` returns them.
     units
-        Units to fit.
+        Units to fit, at least one.
     fold_of_block
         Fold of each contiguous block of states, the same for all units.
-    n_attempts
-        Attempts over all states and units.
     lin
         Add the column -2 s_i.
     """
-    n_blocks = fold_of_block.size
-    block = np.arange(states.shape[0]) * n_blocks // states.shape[0]
-    terms = [_fit_unit(states, flips[:, i], int(i), block, fold_of_block, lin=lin) for i in units]
-    stacked = {
-        name: np.array([t[name] for t in terms]).reshape(len(terms), -1)
-        for name in ("flips", "forward", "square", "reverse", "shift", "theta")
-    }
-    return UnitSums(
-        unit=np.asarray(units, np.int64),
-        **stacked,
-        certified=np.array([float(t["certified"]) for t in terms]),
-        train=np.array([float(t["train"]) for t in terms]),
-        gram=np.sum([t["gram"] for t in terms], axis=0).reshape(n_blocks, n_blocks),
-        fold_of_block=fold_of_block,
-        n_attempts=n_attempts,
-    )
+    block = np.arange(states.shape[0]) * fold_of_block.size // states.shape[0]
+    if not len(units):
+        raise InputError("no unit to fit: every one flips too rarely; lower min_flips.")
+    out = []
+    for unit in units:
+        rows = np.flatnonzero(flips[:, unit])
+        table = flip_table(states[rows], int(unit), lin=lin)
+        options = {"item": int(unit), "guard": True}
+        out.append(fit_blockwise(table, block[rows], fold_of_block, fit_flips, **options))
+    return join(out)
 
 
 def flip_table(
@@ -238,62 +191,7 @@ def flip_table(
     return AntisymmetricTable(table)
 
 
-def _fit_unit(
-    states: NDArray[np.int8],
-    flips: NDArray[np.bool_],
-    unit: int,
-    block: NDArray[np.int64],
-    fold_of_block: NDArray[np.int64],
-    *,
-    lin: bool,
-) -> dict[str, NDArray[np.float64]]:
-    """Cross-fit one unit."""
-    rows = np.flatnonzero(flips)
-    g = flip_table(states[rows], unit, lin=lin)
-    at, fold = block[rows], fold_of_block[block[rows]]
-    n_folds, n_blocks = int(fold_of_block.max()) + 1, fold_of_block.size
-    edges = np.searchsorted(at, np.arange(n_blocks))
-    sums = np.add.reduceat(np.vstack([g.table, np.zeros_like(g.table[:1])]), edges, axis=0)
-    sums[np.diff(np.append(edges, rows.size)) == 0] = 0.0
-    scaled = sums / g.metric().size
-    out = {name: np.zeros(n_blocks) for name in ("forward", "square", "reverse", "shift")}
-    theta, certified, train = np.zeros(g.n_observables), 0.0, 0.0
-    for k in range(n_folds):
-        parts = [np.flatnonzero(fold == k), np.flatnonzero(fold == (k + 1) % n_folds)]
-        rest = np.flatnonzero((fold != k) & (fold != (k + 1) % n_folds))
-        if min(parts[0].size, parts[1].size, rest.size) < 2:
-            continue
-        fit = fit_flips(_dual(g.take(rest)), _guarded(g.take(parts[1])))
-        a = g.take(parts[0]).values(fit.theta)
-        shift = float((-a).max())
-        here, inside = at[parts[0]], fold_of_block == k
-        for name, series in (("forward", a), ("square", a**2), ("reverse", np.exp(-a - shift))):
-            out[name] += np.bincount(here, series, n_blocks)
-        out["shift"][inside] = shift
-        log_excess = log(float(np.mean(np.exp(-a - shift)))) + shift - fit.log_normaliser
-        cap = log(a.size)
-        value = float(a.mean()) - fit.log_normaliser - np.exp(min(log_excess, 700.0)) + 1.0
-        certified += a.size * float(np.clip(value, -cap, cap)) / rows.size
-        train += a.size * fit.value_train / rows.size
-        theta += fit.theta / n_folds
-    flips_of_block = np.bincount(at, minlength=n_blocks).astype(np.float64)
-    extra = {"certified": certified, "train": train, "theta": theta, "gram": scaled @ scaled.T}
-    return {**out, "flips": flips_of_block, **{k: np.asarray(v) for k, v in extra.items()}}
-
-
-def _dual(table: AntisymmetricTable) -> Dual:
-    return Dual(table, table.total(np.full(table.n_samples, 1.0 / table.n_samples)))
-
-
-def _guarded(table: AntisymmetricTable) -> Dual:
-    """Add `PSEUDOCOUNT` samples read backwards to the reverse average (eq. 3)."""
-    n = table.n_samples
-    chance = np.repeat([1.0, PSEUDOCOUNT / n], n) / (n + PSEUDOCOUNT)
-    both = AntisymmetricTable(np.concatenate([table.table, -table.table]))
-    return Dual(both, _dual(table).mean, chance)
-
-
-def fit_flips(train: Dual, validation: Dual) -> Fit:
+def fit_flips(train: Dual, validation: Dual, fold: int = 0) -> Fit:
     """Fit one unit by the L1 path, and without penalty where samples abound; keep the better."""
     sparse = l1_path(train, validation)
     if train.observables.n_samples < DENSE_SAMPLES * train.observables.n_observables:
@@ -303,27 +201,33 @@ def fit_flips(train: Dual, validation: Dual) -> Fit:
 
 
 def solve(
-    sums: UnitSums, *, n_units: int, level: float, draws: int, null_draws: int, seed: int
+    sums: BlockwiseSums,
+    *,
+    n_units: int,
+    n_attempts: float,
+    level: float,
+    draws: int,
+    null_draws: int,
+    seed: int,
 ) -> MultipartiteEp:
     """Sum the units, resample the blocks for the interval, sign the blocks for the null."""
     bootstrapping, null = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
-    terms = _terms(sums, np.ones((1, sums.fold_of_block.size)))[0]
+    terms = sums.values() / n_attempts
     value = float(terms.sum())
-    deviations = np.zeros(draws)
-    for k in range(int(sums.fold_of_block.max()) + 1):
-        inside = np.flatnonzero(sums.fold_of_block == k)
-        counts = np.ones((draws, sums.fold_of_block.size))
-        counts[:, inside] = circular_block_counts(inside.size, draws, bootstrapping)
-        widening = sqrt(inside.size / max(inside.size - 1, 1))
-        deviations += widening * (_terms(sums, counts).sum(axis=1) - value)
-    rate = sums.flips.sum(axis=1) / sums.n_attempts
+    deviations = sums.draw(draws, bootstrapping).sum(axis=1) / n_attempts
+    flips = sums.n.sum(axis=1)
+    rate = flips / n_attempts
     train, certified = float(rate @ sums.train), float(rate @ sums.certified)
-    noise = sqrt(1.0 + _noise_fraction(sums, train - value))
-    low, high = value + noise * np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
-    statistic, null_values = _reversal(sums, null, null_draws)
-    theta = np.zeros((n_units, sums.theta.shape[1]))
+    variance = float(rate @ sums.variances())
+    noise = float(np.clip((train - value) / variance, 0.0, 1.0)) if variance > 0 else 0.0
+    ends = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
+    low, high = value + sqrt(1.0 + noise) * ends
+    p, statistic, null_values = reversal_p(sums.gram.sum(axis=0), null_draws, null)
+    n_blocks = sums.fold_of_block.size
+    weight = 2.0 * n_blocks / (n_blocks - 1) / n_attempts / max(float(flips.mean()), 1.0)
+    theta = np.zeros((n_units, sums.theta[0].size))
     unit_values = np.full(n_units, np.nan)
-    theta[sums.unit], unit_values[sums.unit] = sums.theta, terms
+    theta[sums.item], unit_values[sums.item] = np.stack(sums.theta), terms
     return MultipartiteEp(
         value=value,
         low=float(low),
@@ -331,47 +235,12 @@ def solve(
         level=level,
         certified=certified,
         train=train,
-        p=empirical_p(statistic, null_values) if value > 0 else 1.0,
-        statistic=statistic,
-        null_values=null_values,
+        p=p if value > 0 else 1.0,
+        statistic=weight * statistic,
+        null_values=weight * null_values,
         unit_values=unit_values,
         theta=theta,
         n_units=n_units,
-        n_skipped=n_units - sums.unit.size,
-        n_attempts=sums.n_attempts,
+        n_skipped=n_units - sums.item.size,
+        n_attempts=n_attempts,
     )
-
-
-def _terms(sums: UnitSums, counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the term of each unit for each row of block counts, shape (draw, unit)."""
-    total = np.zeros((counts.shape[0], sums.unit.size))
-    for k in range(int(sums.fold_of_block.max()) + 1):
-        inside = sums.fold_of_block == k
-        c = counts[:, inside]
-        n, a, e = (c @ x[:, inside].T for x in (sums.flips, sums.forward, sums.reverse))
-        shift = sums.shift[:, inside][:, 0]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            f = a / n - shift - np.log(e / n)
-            f = np.minimum(f, np.log(np.maximum(n, 1.0)))
-        total += np.where((n > 0) & (e > 0), n * f, 0.0) / sums.n_attempts
-    return total
-
-
-def _noise_fraction(sums: UnitSums, optimism: float) -> float:
-    """Return the fraction of theta that is sampling noise (`irrev.ep.validation`, eq. 3)."""
-    n = np.maximum(sums.flips.sum(axis=1), 1.0)
-    variance = sums.square.sum(axis=1) / n - (sums.forward.sum(axis=1) / n) ** 2
-    total = float(n @ variance) / sums.n_attempts
-    return float(np.clip(optimism / total, 0.0, 1.0)) if total > 0 else 0.0
-
-
-def _reversal(
-    sums: UnitSums, rng: np.random.Generator, draws: int
-) -> tuple[float, NDArray[np.float64]]:
-    """Compare the cross-block quadratic value with random directions of the blocks."""
-    gram = sums.gram - np.diag(np.diag(sums.gram))
-    weight = 2.0 * sums.fold_of_block.size / (sums.fold_of_block.size - 1) / sums.n_attempts
-    weight /= max(float(sums.flips.sum()) / max(sums.unit.size, 1), 1.0)
-    signs = rng.integers(0, 2, (draws, gram.shape[0])) * 2.0 - 1.0
-    null = np.einsum("db,bc,dc->d", signs, gram, signs, optimize=True)
-    return weight * float(gram.sum()), weight * null

@@ -17,7 +17,7 @@ form are derived here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,12 @@ class Observables(Protocol):
         """Number of observables, the length of theta."""
         ...
 
-    def take(self, rows: NDArray[np.int64]) -> Self:
+    @property
+    def odd(self) -> bool:
+        """Whether every observable changes its sign when the sample is read backwards."""
+        ...
+
+    def take(self, rows: NDArray[np.int64]) -> "Observables":
         """Return the given samples only, in the given order."""
         ...
 
@@ -83,6 +88,10 @@ class Observables(Protocol):
         """Return g of the given samples, shape (rows, n_observables); few observables only."""
         ...
 
+    def reverse_columns(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return g of the given samples read backwards, shape (rows, n_observables)."""
+        ...
+
     def select(self, chosen: NDArray[np.int64]) -> "Table":
         """Return the given observables only, as a table in single precision."""
         ...
@@ -105,6 +114,7 @@ class SpikePairs(Antisymmetric):
     starts: NDArray[np.int64]  # (n_samples,) first bin of each transition
     n_units: int
     single: bool = False  # float32 couplings: twice as fast, values to 1e-6
+    lag: int = 1  # bins of a transition
 
     @property
     def n_samples(self) -> int:
@@ -125,17 +135,17 @@ class SpikePairs(Antisymmetric):
         matrix = pair_matrix(theta, self.n_units)
         if self.single:
             matrix = matrix.astype(np.float32)
-        return kernels.values(self.indptr, self.indices, self.starts, matrix)
+        return kernels.values(self.indptr, self.indices, self.starts, matrix, lag=self.lag)
 
     def total(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sum_t w_t g_t."""
-        return pair_vector(
-            kernels.weighted_sum(self.indptr, self.indices, self.starts, weights, self.n_units)
-        )
+        spikes = (self.indptr, self.indices, self.starts)
+        return pair_vector(kernels.weighted_sum(*spikes, weights, self.n_units, lag=self.lag))
 
     def metric(self) -> PairMetric:
         """Return the covariance of independent units with the rates of these transitions."""
-        ends, both = kernels.unit_counts(self.indptr, self.indices, self.starts, self.n_units)
+        spikes = (self.indptr, self.indices, self.starts)
+        ends, both = kernels.unit_counts(*spikes, self.n_units, lag=self.lag)
         mean = ends / self.n_samples - 1.0  # of +-1, over both ends
         lagged = 1.0 - 2.0 * (ends - 2.0 * both) / self.n_samples  # <s(0) s(1)>
         return pair_metric(mean, 1.0 - mean**2, lagged - mean**2, self.n_samples)
@@ -160,7 +170,7 @@ class SpikePairs(Antisymmetric):
         self, rows: NDArray[np.int64], dtype: type[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return the +-1 states before and after the given transitions."""
-        ends = (self.starts[rows], self.starts[rows] + 1)
+        ends = (self.starts[rows], self.starts[rows] + self.lag)
         before, after = (
             kernels.dense_rows(self.indptr, self.indices, bins, self.n_units).astype(dtype)
             for bins in ends

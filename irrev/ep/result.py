@@ -36,7 +36,7 @@ class MaxEntEp:
     fold_steps: NDArray[np.int64]  # (folds,) test transitions
     curve_train: NDArray[np.float64]  # (iteration,) first fold, nats per step
     curve_validation: NDArray[np.float64]  # (iteration,) rescaled, first fold
-    theta: NDArray[np.float64]  # (unit, unit) antisymmetric couplings, mean over folds
+    theta: NDArray[np.float64]  # (unit, unit) couplings of the pairs at lag 1, mean over folds
     share: NDArray[np.float64]  # (unit, unit) couplings x mean observables, nats; not unique
     n_units: int
     n_steps: int  # transitions used, over all test folds
@@ -48,6 +48,9 @@ class MaxEntEp:
     solver: str
     coding: str  # "+-1" for spikes and spins, "real" otherwise
     observables: tuple[str, ...]
+    lag: int  # steps between neighbouring states of a sample
+    window: int  # steps of a sample; all values are divided by lag x window
+    coefficients: dict[str, NDArray[np.float64]]  # of each set, mean over folds, nats a sample
     passes: float  # value and gradient over all transitions, summed over folds
     step: NDArray[np.int64] | None = None  # (n_steps,) first bin of each transition
     trajectory: NDArray[np.float64] | None = None  # (n_steps,) held-out estimate of each, nats

@@ -30,6 +30,7 @@ def lbfgs(
     patience: int = PATIENCE,
     max_iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
+    start: NDArray[np.float64] | None = None,
 ) -> Fit:
     """Maximise f by L-BFGS in the metric of independent units.
 
@@ -45,13 +46,15 @@ def lbfgs(
         Limit on iterates.
     tolerance
         Stop when a Newton step would gain less than half of it, nats.
+    start
+        Couplings to start from, shape (n_observables,); default 0.
 
     Returns
     -------
         The best rescaled iterate; 0 if none beats 0 on validation.
     """
     metric = train.observables.metric()
-    ascent = Ascent(train, validation, patience=patience)
+    ascent = Ascent(train, validation, patience=patience, start=start)
     gradient = ascent.gradient()
     history: History = []
     converged = False

@@ -1,14 +1,15 @@
 """One-step bounds: the uncertainty relation and one Newton step from zero.
 
-With K the covariance of antisymmetric observables g and c = K^-1 <g>,
+With K the covariance of antisymmetric observables g and c = K^-1 <g> (without antisymmetry, K
+of the reversed samples and c = K^-1 (<g> - <g~>) / 2),
 
     ep >= ln(1 + 2 <g>' K^-1 <g>)           multidimensional uncertainty relation  (1)
     theta = 2 c,  ep >= f(theta)             one Newton step                        (2)
 
 Both overfit like any training value: (1) is evaluated on held-out samples for the current
 J = c . g as ln(1 + 2 <J>^2 / Var J), and (2) as f of held-out samples. K gets a relative ridge.
-Above `MAX_EXACT` observables K is not formed; K of independent units takes its place, so that (1)
-and (2) stay valid bounds but are weaker than the full forms.
+Above `irrev.ep.composite.MAX_EXACT` observables K is not formed; K of independent units takes its
+place, so that (1) and (2) stay valid bounds but are weaker than the full forms.
 
 Source: Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026); T. Van Vu, Y. Hasegawa,
 Phys. Rev. E 100, 032130 (2019) for the fluctuation-theorem uncertainty relation.
@@ -22,16 +23,15 @@ from scipy.linalg import cho_factor, cho_solve
 
 from irrev.ep.observables import CHUNK, Metric, Observables
 
-MAX_EXACT = 300  # observables: K costs n_samples x 300^2, below the fit itself
 RIDGE = 1e-6  # relative to the mean variance
 
 
 def second_moment(observables: Observables) -> NDArray[np.float64]:
-    """Return sum_t g_t g_t' of few observables, shape (n_observables, n_observables)."""
+    """Return sum_t g~_t g~_t' of few observables, shape (n_observables, n_observables)."""
     d = observables.n_observables
     out = np.zeros((d, d))
     for k in range(0, observables.n_samples, CHUNK):
-        g = observables.columns(np.arange(k, min(k + CHUNK, observables.n_samples)))
+        g = observables.reverse_columns(np.arange(k, min(k + CHUNK, observables.n_samples)))
         out += g.T @ g
     return out
 
@@ -48,9 +48,10 @@ def one_step(
     Parameters
     ----------
     mean
-        <g>, shape (n_observables,).
+        <g>, or (<g> - <g~>) / 2 if g is not antisymmetric, shape (n_observables,).
     cov
-        K, shape (n_observables, n_observables), or None to use `metric` in its place.
+        K of the reversed samples, shape (n_observables, n_observables), or None to use `metric`
+        in its place.
     metric
         Covariance of independent units.
     ridge

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from irrev.binning import SpikeBins
-from irrev.ep.crossfit import cross_fit
-from irrev.ep.maxent import block_sums, maxent_ep
+from irrev.ep.crossfit import block_sums, cross_fit
+from irrev.ep.maxent import maxent_ep
 from irrev.ep.objective import Dual
 from irrev.ep.observables import DensePairs
 from irrev.ep.validation import bootstrap, cut_blocks, noise_fraction, pooled

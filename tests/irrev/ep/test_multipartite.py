@@ -98,10 +98,17 @@ def test_multipartite__units_split_over_workers_change_nothing(spin_sample):
     folds = deal_blocks(50, 5, np.random.default_rng(0))
 
     def part(units):
-        return fit_units(states, flips, np.array(units), folds, n_attempts=attempts)
+        return fit_units(states, flips, np.array(units), folds)
 
     whole, split = part(range(9)), part(range(4)) + part(range(4, 9))
-    options = {"n_units": 40, "level": 0.95, "draws": 50, "null_draws": 20, "seed": 1}
+    options = {
+        "n_units": 40,
+        "n_attempts": attempts,
+        "level": 0.95,
+        "draws": 50,
+        "null_draws": 20,
+        "seed": 1,
+    }
     first, second = solve(whole, **options), solve(split, **options)
     assert first.value == second.value
     assert first.low == second.low
