@@ -29,6 +29,7 @@ from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
+from irrev.readers.transcripts import READER_VERSION as TRANSCRIPTS_VERSION
 from irrev.semantic.records import METHOD_VERSION as FAITHFULNESS_VERSION
 
 
@@ -191,10 +192,14 @@ def _cost_trajectories(size: Mapping[str, float], config: Mapping[str, Any]) -> 
 
 def _read_transcripts(source: TranscriptsSource) -> dict[str, Any]:
     names = ("format", "fields", "model", "variants", "stresses", "store_text", "on_error")
+    options = {name: getattr(source, name) for name in names}
+    # a classifier does not look at labels
+    options["labels"] = {} if source.classifier else source.labels
     return {
         "kind": source.kind,
-        "options": {name: getattr(source, name) for name in names},
+        "options": options,
         "split": {},
+        "reader_version": TRANSCRIPTS_VERSION,
     }
 
 

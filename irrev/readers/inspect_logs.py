@@ -11,25 +11,40 @@ the same as one object. Almost every field may be absent:
 - the log says nothing on base or tuned, nor on stress: the model is `eval.model`, the stress
   `eval.task`; maps in the caller's options may rename them.
 
-Nothing of the log is run. Limits bound the number of members, the size after expansion, and the
-expansion ratio; inspect_ai itself is not needed (release 0.3.285 does not install beside this
-package's pinned fsspec). Counts agree with its `read_eval_log` on thirteen real logs.
+Nothing of the log is run. Members are deflated, or zstd-compressed as in logs since 2026. Limits
+bound the number of members, the size after expansion, the expansion ratio and the nesting.
+inspect_ai itself is not needed (release 0.3.285 does not install beside this package's pinned
+fsspec). Counts agree with its `read_eval_log` on thirteen real logs.
 """
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from irrev.errors import FormatError
-from irrev.readers.chats import Chat, Message, UnusableError, parse_time
-from irrev.readers.jsonlines import Limits
+from irrev.errors import FormatError, MissingExtraError
+from irrev.readers.chat_parts import Chat, Message, UnusableError, parse_time
+from irrev.readers.jsonlines import Limits, depth, storable
 
-READER_VERSION = 1
+READER_VERSION = 2
 MAX_MEMBERS = 200_000
 MAX_RATIO = 1000  # deflate expands by at most about 1,032
+MAX_RATIO_ZSTD = 20_000  # repeated text; bounded by the total size as well
 ZIP_MAGIC = b"PK\x03\x04"
+ZSTD = 93  # compression method in a zip, unknown to Python before 3.14
+MAX_JSON = 1 << 30  # bytes of a log in one JSON object, which is read whole
+BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+LOCAL_HEADER = struct.Struct("<26xHH")  # of a member: lengths of its name and of its extra field
 ATTACHMENT = "attachment://"
 
 
@@ -53,7 +68,7 @@ def read_inspect_log(
     path
         `.eval` or `.json` file.
     limits
-        Bounds: `line_bytes` for one sample (or a whole `.json`), `total_bytes` for the archive.
+        Bounds: `line_bytes` for one sample of an archive, `total_bytes` for the archive.
 
     Yields
     ------
@@ -70,8 +85,8 @@ def read_inspect_log(
     if zipped:
         yield from _read_zip(path, limits)
         return
-    if path.stat().st_size > limits.total_bytes:
-        raise FormatError(f"{path}: larger than {limits.total_bytes:,} bytes; raise the limit.")
+    if path.stat().st_size > min(limits.total_bytes, MAX_JSON):
+        raise FormatError(f"{path}: larger than {MAX_JSON:,} bytes; convert it to `.eval`.")
     log = _parsed(path.read_bytes(), limits, f"{path}")
     if not isinstance(log, dict) or not isinstance(log.get("eval"), dict):
         raise FormatError(f"{path}: no field `eval`; is it an Inspect log?")
@@ -86,7 +101,7 @@ def _read_zip(path: Path, limits: Limits) -> Iterator[tuple[int, Chat | Unusable
             header = members.get("header.json") or members.get("_journal/start.json")
             if header is None:
                 raise FormatError(f"{path}: neither header.json nor _journal/start.json inside.")
-            run = _parsed(archive.read(header), limits, f"{path}/header")
+            run = _parsed(_content(archive, header, path), limits, f"{path}/header")
             run = run.get("eval") if isinstance(run, dict) else None
             if not isinstance(run, dict):
                 raise FormatError(f"{path}: its header has no field `eval`.")
@@ -99,12 +114,12 @@ def _read_zip(path: Path, limits: Limits) -> Iterator[tuple[int, Chat | Unusable
                     yield number, UnusableError(f"{size:,} bytes, limit {limits.line_bytes:,}")
                     continue
                 try:
-                    sample = _parsed(archive.read(members[name]), limits, name)
+                    sample = _parsed(_content(archive, members[name], path), limits, name)
                 except FormatError as error:
                     yield number, UnusableError(str(error))
                     continue
                 yield number, _sample(sample, run)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except BROKEN_ARCHIVE as error:
         raise FormatError(f"{path}: damaged archive ({error}); copy it again.") from error
 
 
@@ -113,12 +128,38 @@ def _members(archive: zipfile.ZipFile, path: Path, limits: Limits) -> dict[str, 
     infos = archive.infolist()
     total = sum(i.file_size for i in infos)
     packed = max(sum(i.compress_size for i in infos), 1)
-    if len(infos) > MAX_MEMBERS or total > limits.total_bytes or total > MAX_RATIO * packed:
+    ratio = MAX_RATIO_ZSTD if any(i.compress_type == ZSTD for i in infos) else MAX_RATIO
+    if len(infos) > MAX_MEMBERS or total > limits.total_bytes or total > ratio * packed:
         raise FormatError(
             f"{path}: {len(infos):,} members that expand to {total:,} bytes "
             f"({total / packed:.0f} times); this is no log."
         )
     return {i.filename: i for i in infos}
+
+
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> bytes:
+    """Expand one member, never beyond the size that the archive states."""
+    if info.compress_type != ZSTD:
+        return archive.read(info)
+    try:
+        import zstandard
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path}: zstd needs the package zstandard; pip install 'irrev[transcripts]'."
+        ) from error
+    with path.open("rb") as file:
+        file.seek(info.header_offset)
+        file.seek(sum(LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))), 1)
+        packed = file.read(info.compress_size)
+    reader = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    try:
+        with reader.stream_reader(packed, read_across_frames=True) as stream:
+            raw = stream.read(info.file_size + 1)
+    except zstandard.ZstdError as error:
+        raise zipfile.BadZipFile(str(error)) from error
+    if len(raw) != info.file_size or zlib.crc32(raw) != info.CRC:
+        raise zipfile.BadZipFile(f"bad CRC-32 of {info.filename!r}")
+    return raw
 
 
 def _parsed(raw: bytes, limits: Limits, where: str) -> Any:
@@ -127,10 +168,12 @@ def _parsed(raw: bytes, limits: Limits, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise FormatError(f"{where}: invalid UTF-8 at byte {error.start}.") from error
     except RecursionError as error:
-        raise FormatError(f"{where}: nested too deeply.") from error
+        raise FormatError(f"{where}: nested deeper than {limits.depth}.") from error
     except ValueError as error:
         raise FormatError(f"{where}: invalid JSON.") from error
-    return value
+    if depth(value) > limits.depth:
+        raise FormatError(f"{where}: nested deeper than {limits.depth}.")
+    return storable(value)
 
 
 def _sample(sample: Any, run: Mapping[str, Any]) -> Chat | UnusableError:

@@ -93,7 +93,7 @@ def read_json_lines(path: Path, *, limits: Limits | None = None) -> Iterator[Rec
                     yield BadLine(number, reason, digest)
                 elif raw:
                     yield _parse(number, raw, limits)
-        except _broken_archive() as error:
+        except broken_archive() as error:
             raise FormatError(
                 f"{path}: cannot be decompressed ({error}); copy it again."
             ) from error
@@ -117,7 +117,7 @@ def open_stream(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _broken_archive() -> tuple[type[Exception], ...]:
+def broken_archive() -> tuple[type[Exception], ...]:
     """Exceptions that the decompressors raise on damaged data."""
     module = sys.modules.get("zstandard")
     return (EOFError, OSError, zlib.error, *([module.ZstdError] if module else []))
@@ -152,18 +152,38 @@ def _parse(number: int, raw: bytes, limits: Limits) -> Record | BadLine:
     except ValueError:  # an integer of more digits than Python parses
         reason = "invalid JSON: number too long"
     else:
-        if not isinstance(value, dict):
-            reason = f"a {type(value).__name__}, not an object"
-        elif _depth(value) > limits.depth:
-            reason = f"nested deeper than {limits.depth}"
-        else:
-            odd = b"\\ud" in raw.lower() or b"\\u0000" in raw
-            return Record(number, _storable(value) if odd else value)
+        odd = b"\\ud" in raw.lower() or b"\\u0000" in raw
+        return accept(number, value, raw, limits, odd=odd)
     return BadLine(number, reason, hashlib.sha256(raw).hexdigest())
 
 
-def _depth(value: object) -> int:
-    """Deepest nesting of objects and arrays, without recursion."""
+def accept(
+    number: int, value: Any, raw: bytes, limits: Limits, *, odd: bool = True
+) -> Record | BadLine:
+    """Take a parsed value if it is an object within the limits.
+
+    Parameters
+    ----------
+    number, raw
+        Of the record, for a `BadLine`.
+    value
+        What was parsed.
+    limits
+        Bound on nesting.
+    odd
+        It may hold lone surrogates or NUL, which are replaced.
+    """
+    if not isinstance(value, dict):
+        reason = f"a {type(value).__name__}, not an object"
+    elif depth(value) > limits.depth:
+        reason = f"nested deeper than {limits.depth}"
+    else:
+        return Record(number, storable(value) if odd else value)
+    return BadLine(number, reason, hashlib.sha256(raw).hexdigest())
+
+
+def depth(value: object) -> int:
+    """Return the deepest nesting of objects and arrays, without recursion."""
     deepest, level = 0, [value]
     while level := [v for v in level if isinstance(v, dict | list)]:
         deepest += 1
@@ -171,13 +191,14 @@ def _depth(value: object) -> int:
     return deepest
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Replace lone surrogates and NUL in every string by U+FFFD."""
     if isinstance(value, str):
-        clean = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return clean.replace("\x00", "\ufffd")
+        if not value.isascii():
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.replace("\x00", "\ufffd")
     if isinstance(value, dict):
-        return {_storable(k): _storable(v) for k, v in value.items()}
+        return {storable(k): storable(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_storable(v) for v in value]
+        return [storable(v) for v in value]
     return value

@@ -1,8 +1,8 @@
 """Chat logs -> one row an assistant's turn, with hashes in place of texts unless asked for.
 
-JSON lines, JSON arrays, parquet and Inspect logs; plain, gzip or zstd. Formats: `irrev.readers.
-chats` and `inspect_logs`; `fields` maps any other table. What cannot be used is listed with its
-line, reason and hash (dimension `bad`), never dropped:
+JSON lines, arrays and printed objects, parquet, CSV, Inspect logs; plain, gzip or zstd. Formats:
+`irrev.readers.chats` and `inspect_logs`; `fields` maps any other table. What cannot be used is
+listed with its line, reason and hash (dimension `bad`), never dropped:
 
 - what `jsonlines` finds (invalid UTF-8 or JSON, too long, too deep), records without the fields of
   their format, chats without an assistant's turn, a second record with an identifier already seen
@@ -28,23 +28,15 @@ import numpy as np
 import xarray as xr
 
 from irrev.errors import FormatError, InputError
-from irrev.readers.chats import (
-    ASSISTANT,
-    FORMATS,
-    USER,
-    Chat,
-    UnusableError,
-    by_fields,
-    detect,
-    join_messages,
-)
+from irrev.readers.chat_parts import ASSISTANT, USER, Chat, UnusableError
+from irrev.readers.chats import FORMATS, by_fields, detect, join_messages
 from irrev.readers.inspect_logs import is_inspect_log, read_inspect_log
 from irrev.readers.jsonlines import BadLine, Limits
 from irrev.readers.record_files import read_records, record_hash
 
-READER_VERSION = 1
+READER_VERSION = 2
 UNKNOWN = "unknown"
-NAMES: dict[str, Any] = {"model": "", "variants": None, "stresses": None}
+NAMES: dict[str, Any] = {"model": "", "variants": None, "stresses": None, "labels": None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +74,11 @@ class Naming:
     model: str = ""  # of records that name none
     variants: Mapping[str, str] | None = None  # model -> base, tuned, ...
     stresses: Mapping[str, str] | None = None  # stress or task -> name
+    labels: Mapping[str, str] | None = None  # label -> class; no other label is taken
+
+    def refuses(self, label: str) -> bool:
+        """Say whether a label is outside the map; without a map or a label nothing is."""
+        return bool(self.labels and label) and label not in (self.labels or {})
 
     def model_of(self, chat: Chat) -> str:
         """Return the model of a chat."""
@@ -110,6 +107,7 @@ def open_transcripts(
     model: str = "",
     variants: Mapping[str, str] | None = None,
     stresses: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
     store_text: bool = False,
 ) -> xr.Dataset:
     """Read one file of chats into the kind `transcripts`.
@@ -124,8 +122,8 @@ def open_transcripts(
         `auto`, or one of `chats.FORMATS`, `pyrit`, `inspect`, `fields`.
     fields
         Map of `text, prompt, id, model, stress, t, label, group` to names in the file.
-    model, variants, stresses
-        Names; see `Naming`.
+    model, variants, stresses, labels
+        Names; see `Naming`. A record whose label is not in the map is listed as bad.
     store_text
         Keep questions and answers; hashes and sizes only if not.
 
@@ -138,7 +136,7 @@ def open_transcripts(
     FormatError
         If the file cannot be read at all, or at the first bad record under `stop`.
     """
-    naming = named({"model": model, "variants": variants, "stresses": stresses})
+    naming = Naming(model, variants, stresses, labels)
     turns: list[Turn] = []
     bad: list[Bad] = []
     for item in read_turns(path, format=format, fields=fields, naming=naming):
@@ -172,6 +170,10 @@ def read_turns(
         named = seen.name(chat, line, path.name)
         if isinstance(named, str):
             yield Bad(line, named, raw_hash)
+            continue
+        if naming.refuses(named.label):
+            reason = f"a label of {len(named.label)} characters that is not in the map"
+            yield Bad(line, reason, raw_hash)
             continue
         turns = list(_turns(named, line, naming))
         if turns:

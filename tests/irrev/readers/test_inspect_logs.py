@@ -1,7 +1,9 @@
 """Inspect logs: generated ones of both containers, and thirteen real ones."""
 
 import json
+import struct
 import zipfile
+import zlib
 
 import pytest
 
@@ -42,6 +44,46 @@ def test_read_inspect_log__of_repeated_members_the_last_wins(tmp_path):
     ds = read(as_zip(tmp_path / "a.eval", members))
     assert ds["answer_text"].values.tolist() == ["six"]
     assert ds["transcript_id"].values.tolist() == ["r/1/1"]
+
+
+def as_zstd(path, members, spoil=0):
+    """Write the archive of current Inspect versions: zip members compressed by method 93."""
+    zstandard = pytest.importorskip("zstandard")
+    plain = as_zip(path, members)
+    with zipfile.ZipFile(plain) as archive:
+        texts = {i.filename: archive.read(i) for i in archive.infolist()}
+    out, directory = b"", b""
+    for name, text in texts.items():
+        packed = zstandard.compress(text)
+        packed = packed[: len(packed) - spoil]
+        sizes = struct.pack("<III", zlib.crc32(text), len(packed), len(text))
+        lengths = struct.pack("<HH", len(name), 0)
+        head = struct.pack("<HHHHH", 63, 0, 93, 0, 33)
+        directory += b"PK\x01\x02" + struct.pack("<H", 63) + head + sizes + lengths
+        directory += struct.pack("<HHHII", 0, 0, 0, 0, len(out)) + name.encode()
+        out += b"PK\x03\x04" + head + sizes + lengths + name.encode() + packed
+    end = struct.pack("<HHHHIIH", 0, 0, len(texts), len(texts), len(directory), len(out), 0)
+    path.write_bytes(out + directory + b"PK\x05\x06" + end)
+    return path
+
+
+def test_read_inspect_log__reads_zstd_members(tmp_path):
+    members = [("header.json", {"eval": EVAL}), ("samples/1_epoch_1.json", sample())]
+    assert read(as_zstd(tmp_path / "a.eval", members))["answer_text"].values.tolist() == ["five"]
+    with pytest.raises(FormatError, match="damaged archive"):
+        read(as_zstd(tmp_path / "b.eval", members, spoil=3))
+
+
+def test_read_inspect_log__nesting_and_odd_characters_are_handled_as_in_chats(tmp_path):
+    odd = [SAID[0], {"role": "assistant", "content": "\ud800 and \0"}]
+    deep = 5
+    for _ in range(70):
+        deep = [deep]
+    members = [("header.json", {"eval": EVAL}), ("samples/1_epoch_1.json", sample(messages=odd))]
+    members.append(("samples/2_epoch_1.json", sample(metadata=deep)))
+    ds = read(as_zip(tmp_path / "a.eval", members))
+    assert ds["answer_text"].values.tolist() == ["\ufffd and \ufffd"]
+    assert "nested deeper than 64" in ds["bad_reason"].item()
 
 
 def test_read_inspect_log__running_log_has_a_journal_only(tmp_path):

@@ -11,11 +11,15 @@ from hypothesis import strategies as st
 
 from irrev.errors import FormatError, InputError
 from irrev.readers import open_source, split
-from irrev.readers.chats import by_fields, detect, hh, parse_time
+from irrev.readers.chat_parts import parse_time
+from irrev.readers.chats import by_fields, detect, hh
 from irrev.readers.transcripts import text_hash
 
 SAID = [{"role": "user", "content": "how many"}, {"role": "assistant", "content": "five"}]
 NOON = 1767268800.0  # 2026-01-01T12:00:00Z
+
+
+TEXT = (json.dumps(SAID[:1]), json.dumps([{"content": "five"}]))
 
 
 def write(path: Path, records, *, start=b"", end=b"\n") -> Path:
@@ -124,6 +128,39 @@ SHAPES = {
     "otel": [{"attributes": span(True), "start_time": "2026-01-01T12:00:00Z"}],
     "otel_structured": [{"attributes": span(False)}],
     "otlp": [OTLP],
+    "langfuse_text": [
+        {
+            "id": "c1",
+            "sessionId": None,
+            "input": json.dumps(SAID[:1]),
+            "output": json.dumps({"choices": [{"message": SAID[1]}]}),
+        }
+    ],
+    "otel_numbered": [
+        {
+            "attributes": {
+                "gen_ai.prompt.0.role": "user",
+                "gen_ai.prompt.0.content": "how many",
+                "gen_ai.completion.0.content": "five",
+                "gen_ai.completion.0.tool_calls.0.name": "look",
+            }
+        }
+    ],
+    "otel_content_events": [
+        {
+            "attributes": {"gen_ai.system": "x"},
+            "events": [
+                {"name": "gen_ai.content.prompt", "attributes": {"gen_ai.prompt": TEXT[0]}},
+                {
+                    "name": "gen_ai.content.completion",
+                    "attributes": {"gen_ai.completion": TEXT[1]},
+                },
+            ],
+        }
+    ],
+    "otel_details": [
+        {"attributes": {}, "events": [{"name": "details", "attributes": span(True)}]}
+    ],
     "otel_events": [
         {
             "attributes": {"gen_ai.request.model": "m"},
@@ -147,7 +184,7 @@ def test_open_transcripts__reads_each_shape_alike(shape, tmp_path):
     assert (ds["t"].values.tolist() == [NOON]) == (shape in WITH_TIME)
 
 
-@pytest.mark.parametrize("form", ["gz", "zst", "array", "crlf"])
+@pytest.mark.parametrize("form", ["gz", "zst", "array", "printed", "printed_array", "crlf"])
 def test_open_transcripts__reads_each_container_alike(form, tmp_path):
     path = write(tmp_path / "log.jsonl", SHAPES["openai"])
     if form == "gz":
@@ -157,6 +194,10 @@ def test_open_transcripts__reads_each_container_alike(form, tmp_path):
         path.write_bytes(zstandard.ZstdCompressor().compress(path.read_bytes()))
     elif form == "array":
         path.write_text("\ufeff" + json.dumps(SHAPES["openai"]))
+    elif form == "printed":
+        path.write_text("\ufeff\n" + json.dumps(SHAPES["openai"][0], indent=2))
+    elif form == "printed_array":
+        path.write_bytes(gzip.compress(json.dumps(SHAPES["openai"], indent=2).encode()))
     else:
         write(path, SHAPES["openai"], start=b"\xef\xbb\xbf", end=b"\r\n")
     assert read(path)["answer_text"].values.tolist() == ["five"]
@@ -168,6 +209,80 @@ def test_open_transcripts__reads_parquet(tmp_path):
     ds = read(tmp_path / "chats.parquet")
     assert ds["answer_text"].values.tolist() == ["five"]
     assert ds["transcript_id"].values.tolist() == ["c1"]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv.gz"])
+def test_open_transcripts__reads_tables_and_lists_their_bad_rows(name, tmp_path):
+    """A comment before the header, a text over two lines, a short row, bytes that are no UTF-8."""
+    comma = b"," if ".csv" in name else b"\t"
+    rows = [b"# scored", b'"said",who', b'"fi\nve",m', b"only", b"\xff,m", b"six,m"]
+    raw = b"\r\n".join(row.replace(b",", comma) for row in rows)
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(raw) if name.endswith("gz") else raw)
+    ds = read(path, fields={"text": "said", "model": "who"})
+    assert ds["answer_text"].values.tolist() == ["fi\nve", "six"]
+    assert ds["bad_line"].values.tolist() == [5, 6]
+    assert ds["bad_reason"].values.tolist() == ["1 columns, the header has 2", "invalid UTF-8"]
+
+
+def test_open_transcripts__a_parquet_text_with_nul_can_be_stored(tmp_path):
+    polars = pytest.importorskip("polars")
+    polars.DataFrame({"text": ["a\0b"]}).write_parquet(tmp_path / "rows.parquet")
+    ds = read(tmp_path / "rows.parquet", fields={"text": "text"})
+    assert ds["answer_text"].values.tolist() == ["a\ufffdb"]
+
+
+DIALOGUE = [*SAID, {"role": "user", "content": "and now"}, {"role": "assistant", "content": "six"}]
+
+
+@pytest.mark.parametrize("shape", ["otel", "langfuse", "garak"])
+def test_open_transcripts__repeated_history_is_counted_once(shape, tmp_path):
+    """Two requests of one dialogue; the second repeats the first answer and adds its own."""
+    requests = [(DIALOGUE[:1], DIALOGUE[1]), (DIALOGUE[:3], DIALOGUE[3])]
+    records = {
+        "otel": [
+            {
+                "span_id": f"s{i}",
+                "attributes": {"gen_ai.input.messages": old, "gen_ai.output.messages": [new]},
+            }
+            for i, (old, new) in enumerate(requests)
+        ],
+        "langfuse": [
+            {"id": f"t{i}", "input": old, "output": new} for i, (old, new) in enumerate(requests)
+        ],
+        "garak": [
+            {
+                "entry_type": "attempt",
+                "uuid": f"u{i}",
+                "prompt": {"turns": old},
+                "outputs": [new["content"]],
+            }
+            for i, (old, new) in enumerate(requests)
+        ],
+    }
+    ds = read(write(tmp_path / "log.jsonl", records[shape]))
+    assert ds["answer_text"].values.tolist() == ["five", "six"]
+    assert ds["question_text"].values.tolist() == ["how many", "and now"]
+    assert ds["turn"].values.tolist() == [0, 1]
+
+
+def test_open_transcripts__a_label_outside_the_map_is_listed_and_not_shown(tmp_path):
+    rows = [{"text": "x", "label": label} for label in ("yes", "free words", "")]
+    path = write(tmp_path / "rows.jsonl", rows)
+    fields = {"text": "text", "label": "label"}
+    ds = read(path, fields=fields, labels={"yes": "aligned"})
+    assert ds["reported_label"].values.tolist() == ["yes", ""]
+    assert ds["bad_line"].values.tolist() == [2]
+    assert "free" not in str(ds.drop_vars("answer_text").to_dict())
+    assert "10 characters" in ds["bad_reason"].item()
+
+
+def test_open_transcripts__pictures_and_errors_of_pyrit_have_no_text(tmp_path):
+    rows = [
+        {**PYRIT[0], "sequence": 3, "converted_value_data_type": "error"} | {"original_value": ""}
+    ]
+    ds = read(write(tmp_path / "log.json", [*PYRIT, *rows]))
+    assert ds["answer_bytes"].values.tolist() == [4, 0]
 
 
 def test_open_transcripts__keeps_no_text_unless_asked(tmp_path):
@@ -366,6 +481,16 @@ def test_open_transcripts__real_labelled_sets(data_dir):
     )
     assert jbb.sizes["answer"] == 1637
     assert len(json.loads(jbb.attrs["confounded"])) == 4  # each date is one attack
+
+
+def test_open_transcripts__real_labels_outside_the_map_are_quarantined(data_dir):
+    """Of the 2,250 labels in this column 11 are free text."""
+    fields = {"text": "response", "label": "gpt4_label"}
+    names = ("1_full_compliance", "2_full_refusal", "3_partial_refusal")
+    path = data_dir / "llm" / "xstest_completions.jsonl.gz"
+    ds = open_source(path, kind="transcripts", fields=fields, labels=dict.fromkeys(names, "x"))
+    assert (ds.sizes["answer"], ds.sizes["bad"]) == (2239, 11)
+    assert all("not in the map" in reason for reason in ds["bad_reason"].values)
 
 
 def test_open_transcripts__real_dialogues(data_dir):
