@@ -149,6 +149,7 @@ class MonitorBlock(Block):
     kinds: ClassVar[tuple[str, ...]] = ("transcripts",)
     taxonomy: ClassNames = ClassNames()
     watch: WatchBlock = WatchBlock()
+    correct: bool = Field(default=True, description="correct S(t) for classifier errors")
 
 
 class TranscriptsBlock(Block):
@@ -164,13 +165,14 @@ class Topics(Model):
     """Topic model: parameters of `irrev.fit_topics`."""
 
     model: str | None = Field(
-        default=None, description="file of `irrev.save_topics`; none: fitted to each source file"
+        default=None, description="file of `irrev.save_topics`; none: fitted once to each source"
     )
     method: Literal["kmeans", "udib"] = Field(default="kmeans", description="clustering")
     n_topics: int | None = Field(
         default=None, ge=2, description="topics of k-means; none: root of sentences, 3 to 20"
     )
     max_sentences: int = Field(default=20_000, ge=10, description="sentences fitted at most")
+    edition: int = Field(default=1, ge=1, description="raise it to fit the topics again")
 
 
 class Faithfulness(Model):

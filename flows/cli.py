@@ -205,6 +205,10 @@ def monitor(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None
         f"monitor {done.n_files} files, {done.n_turns:,} new turns, {done.n_streams} streams, "
         f"{done.n_bad} bad records"
     )
+    if done.n_streams:
+        rate = "unknown" if done.false_alarms is None else f"{done.false_alarms:.2g}"
+        out.print(f"expect  {rate} false alarms per 100 new bins of each of these streams")
+        out.print(f"e-BH    selects {', '.join(done.selected) or 'none of them'}")
     out.print(f"alerts  {done.n_alerts} new, {done.n_sent} sent: python -m flows alerts list")
 
 

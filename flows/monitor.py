@@ -3,20 +3,26 @@
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from math import isnan
+from pathlib import Path
 from typing import Any
 
 from prefect import flow
+from prefect.futures import PrefectFuture
 
 from flows import catalogue
 from flows.blocks import MonitorBlock
 from flows.config import Pipeline, load, secret
 from flows.outlets import FileOutlet, WebhookOutlet
-from flows.runners import threads
+from flows.runners import model_place, threads
 from flows.sources import Item, TranscriptsSource
 from irrev.errors import ConfigError
+from irrev.readers import content_hash
+from irrev.readers.transcripts import READER_VERSION
 from storage.layout import ALERTS
 from storage.repository import Repository
 from tasks.monitor import (
+    Batch,
     classify_new,
     load_stamps,
     send_events,
@@ -36,6 +42,8 @@ class MonitorSummary:
     n_alerts: int  # new causes
     n_sent: int
     n_bad: int
+    selected: list[str]  # streams that e-BH selects among those watched in this run
+    false_alarms: float | None  # expected per 100 new bins of every stream watched; None: unknown
 
 
 @flow(name="monitor", task_runner=threads(8))
@@ -49,10 +57,7 @@ def monitor(config: str = "pipeline.yaml") -> MonitorSummary:
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     files = _changed(pipeline, block, repo)
-    futures = [
-        classify_new.submit(item.name, stamp, str(item.path), _config(pipeline, block, item))
-        for item, stamp in files
-    ]
+    futures = [_submit(pipeline, block, repo, item, stamp) for item, stamp in files]
     batches = [f.result() for f in futures]
     found = None
     if batches:
@@ -65,6 +70,26 @@ def monitor(config: str = "pipeline.yaml") -> MonitorSummary:
         n_alerts=len(found.new) if found else 0,
         n_sent=_send(pipeline, repo),
         n_bad=found.n_bad if found else 0,
+        selected=["/".join(key[:3]) for key in found.selected] if found else [],
+        false_alarms=_known(found.false_alarms) if found else 0.0,
+    )
+
+
+def _submit(
+    pipeline: Pipeline, block: MonitorBlock, repo: Repository, item: Item, stamp: str
+) -> PrefectFuture[Batch]:
+    """Hand one file to its task; only a classifier asks for a model's place."""
+    config = _config(pipeline, block, item)
+    place = model_place(pipeline.compute.device if config["classifier"] else "cpu")
+    return classify_new.submit(
+        repo.ref,
+        item.name,
+        stamp,
+        str(item.path),
+        config,
+        str(pipeline.folder),
+        place.device,
+        place.resources,
     )
 
 
@@ -85,14 +110,31 @@ def _config(pipeline: Pipeline, block: MonitorBlock, item: Item) -> dict[str, An
     source = pipeline.sources[item.source]
     assert isinstance(source, TranscriptsSource)  # checked when the file was loaded
     names = ("format", "fields", "model", "variants", "stresses", "on_error")
+    reading = {name: getattr(source, name) for name in names}
     return {
-        "reading": {name: getattr(source, name) for name in names},
+        "reading": {**reading, "labels": {} if source.classifier else source.labels},
+        "reader_version": READER_VERSION,
         "labels": source.labels,
-        "classifier": source.classifier.model_dump() if source.classifier else None,
+        "classifier": _classifier(source, pipeline.folder),
         "taxonomy": block.taxonomy.model_dump(),
+        "correct": block.correct,
+        "keep_vectors": source.store_vectors,
         "watch": {**block.watch.model_dump(), "level": block.interval.level, "fdr": block.fdr},
         "seed": pipeline.seed,
     }
+
+
+def _known(value: float) -> float | None:
+    return None if isnan(value) else value
+
+
+def _classifier(source: TranscriptsSource, folder: Path) -> dict[str, Any] | None:
+    """Name the classifier of a source with its content, so that another one is noticed."""
+    if source.classifier is None:
+        return None
+    file = folder / source.classifier.path
+    sha256 = content_hash(file) if file.is_file() else "missing"
+    return {**source.classifier.model_dump(), "sha256": sha256}
 
 
 def _send(pipeline: Pipeline, repo: Repository) -> int:

@@ -94,7 +94,8 @@ def plan_inputs(
     if spec.pieces is not None:
         inputs = [replace(i, selections=spec.pieces(block)) for i in inputs]
     configs = {
-        name: spec.stage_config(block, pipeline.sources[name]) for name in set(block.sources)
+        name: spec.config_of(block, pipeline.sources[name], name, repo, pipeline.folder)
+        for name in set(block.sources)
     }
     shards = make_shards(
         [i for i in inputs if not i.error],

@@ -168,6 +168,9 @@ class TranscriptsSource(BaseSource):
     store_text: bool = Field(
         default=False, description="keep questions and answers in the store, not hashes only"
     )
+    store_vectors: bool = Field(
+        default=True, description="keep the classifier's text vectors: no text is embedded twice"
+    )
     classifier: Classifier | None = None
 
 

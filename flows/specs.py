@@ -6,6 +6,7 @@ a row in `SPECS`, a block in `flows/blocks.py` and a file `flows/<name>.py`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flows.blocks import (
@@ -16,6 +17,7 @@ from flows.blocks import (
     TranscriptsBlock,
     TripletsBlock,
 )
+from flows.corpus import fitted_topics
 from flows.sources import (
     SamplesSource,
     SpikesSource,
@@ -29,8 +31,10 @@ from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
+from irrev.readers import content_hash
 from irrev.readers.transcripts import READER_VERSION as TRANSCRIPTS_VERSION
 from irrev.semantic.records import METHOD_VERSION as FAITHFULNESS_VERSION
+from storage.repository import Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,25 @@ class FlowSpec:
     extras: str = ""  # group below results/<name> with one Dataset a shard, for the report
     # block -> condition -> its description, where conditions are parameters, not parts of the data
     pieces: Callable[[Any], dict[str, Any]] | None = None
+    files: tuple[tuple[str, str], ...] = ()  # keys of the stage config that name small files
+    # store, source, stage config -> what the stage also reads from the store, e.g. a fitted model
+    fitted: Callable[[Repository | None, str, dict[str, Any]], dict[str, Any]] | None = None
+
+    def config_of(
+        self, block: Any, source: Any, name: str, repo: Repository | None, folder: Path
+    ) -> dict[str, Any]:
+        """Return all that measuring a source reads: parameters, hashes of files, fitted models."""
+        config = self.stage_config(block, source)
+        hashes = {}
+        for outer, inner in self.files:
+            if path := (config[outer] or {}).get(inner):
+                file = folder / path
+                hashes[path] = content_hash(file) if file.is_file() else "missing"
+        if hashes:
+            config["files"] = hashes
+        if self.fitted is not None:
+            config |= self.fitted(repo, name, config)
+        return config
 
     @property
     def kind(self) -> str:
@@ -211,6 +234,7 @@ def _measure_transcripts(block: TranscriptsBlock, source: TranscriptsSource) -> 
         "labels": source.labels,
         "classifier": source.classifier.model_dump() if source.classifier else None,
         "reading": _read_transcripts(source)["options"],
+        "keep_vectors": source.store_vectors,
     }
 
 
@@ -356,6 +380,7 @@ SPECS: dict[str, FlowSpec] = {
             Column("drift", "outcome"),
         ),
         extras="series",
+        files=(("classifier", "path"),),
     ),
     "timeseries": FlowSpec(
         name="timeseries",
@@ -412,5 +437,7 @@ SPECS: dict[str, FlowSpec] = {
             Column("off question", "n_departed", "{:,}"),
         ),
         extras="answers",
+        files=(("topics", "model"),),
+        fitted=fitted_topics,
     ),
 }

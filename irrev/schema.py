@@ -668,6 +668,14 @@ register(
 )
 
 register(
+    "alerts/sent",
+    [
+        Variable("alert_id", ("delivery",), "text", "", "hash of stream, detector and bin"),
+        Variable("channel", ("delivery",), "text", "", "outlet that has taken the alert"),
+    ],
+)
+
+register(
     "alerts",
     [
         Variable("alert_id", ("alert",), "text", "", "hash of stream, detector and bin"),

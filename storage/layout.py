@@ -25,6 +25,13 @@ from irrev.errors import StoreError
 
 SCHEMA_VERSION = 1
 TURNS, ALERTS = "state/monitor/turns", "state/monitor/alerts"  # of the monitor
+SENT = "state/monitor/sent"  # which alert went where
+TOPICS = "models/topics"  # one topic model a source, below
+VECTORS = (  # where sentence vectors lie, in groups below
+    "results/transcripts/embeddings",
+    "results/triplets/embeddings",
+    "state/monitor/embeddings",
+)
 PARENTS = ("inputs", "results", "models", "state")  # made with the store: no two writers race
 CHUNK_BYTES = 16 * 2**20  # between the 8 and 64 MiB that object stores and laptops both like
 WHOLE_BELOW_BYTES = 2 * CHUNK_BYTES  # below this one chunk is read faster than several

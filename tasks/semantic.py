@@ -1,94 +1,56 @@
-"""Faithfulness of one source of triplets: read its texts again, embed, fit topics, score."""
+"""Faithfulness of one source of triplets: read its texts again, embed, assign topics, score."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from irrev import readers
 from irrev.errors import InputError
-from irrev.readers.triplets import Triplet, read_triplets
-from irrev.semantic.embeddings import Embeddings, Encoder, embed, open_encoder
+from irrev.semantic.embeddings import embed, open_encoder
 from irrev.semantic.records import answer_table, faithfulness_row
-from irrev.semantic.scoring import faithfulness, sentences_of
-from irrev.semantic.topics import TopicModel, fit_topics, load_topics
+from irrev.semantic.scoring import TEXTS, faithfulness, sentences_of
 from storage.inputs import load_input
-from storage.repository import Repository, StoreRef
+from storage.repository import StoreRef
 from tasks.cluster import on_worker, worth_retrying
-
-
-def read_again(triplets: xr.Dataset, reading: dict[str, Any]) -> list[Triplet]:
-    """Return the rows with their texts, which are not in the store.
-
-    Raises
-    ------
-    InputError
-        If the file changed since it was ingested.
-    """
-    path = Path(triplets.attrs["uri"])
-    if readers.content_hash(path) != triplets.attrs["sha256"]:
-        raise InputError(f"{path}: changed since it was read; run again.")
-    return [row for row in read_triplets(path, **reading) if isinstance(row, Triplet)]
-
-
-def known_vectors(ref: StoreRef, place: str, encoder: Encoder) -> Embeddings | None:
-    """Return what an earlier run embedded with the same encoder, or None."""
-    repo = Repository.open(ref)
-    if not repo.has(place):
-        return None
-    known = Embeddings.from_dataset(repo.read(place).load())
-    return known if known.encoder_sha256 == encoder.sha256 else None
-
-
-def topic_model(
-    vectors: NDArray[np.float32],
-    encoder: Encoder,
-    config: dict[str, Any],
-    rng: np.random.Generator,
-) -> TopicModel:
-    """Read the topic model that the configuration names, or fit one to these sentences."""
-    options = {name: value for name, value in config.items() if name != "model"}
-    if config["model"]:
-        return load_topics(config["model"])
-    return fit_topics(vectors, rng=rng, encoder=encoder.name, **options)
+from tasks.topics import read_again, topics_of
+from tasks.vectors import known_vectors
 
 
 def measure_faithfulness(
     ref: StoreRef,
     at: str,
     group: str,
+    source: str,
     vectors_at: str,
     config: dict[str, Any],
+    folder: str,
     seed: int,
     device: str,
 ) -> dict[str, xr.Dataset]:
-    """Score every answer of one source under one topic model.
+    """Score every answer of one file under the topic model of its source.
 
     Returns
     -------
-        `row` (one shard of kind triplets/faithfulness without its identity), `answers`, `topics`
-        and, if wanted, `embeddings`.
+        `row` (one shard of kind triplets/faithfulness without its identity), `answers` and, if
+        wanted, `embeddings`.
     """
     start = time.perf_counter()
     triplets = load_input(ref, group, at)
-    rows = read_again(triplets, config["reading"])
+    rows = list(read_again(triplets, config["reading"]))
     if not rows:
         raise InputError(f"{triplets.attrs['uri']}: no usable triplet; see its bad lines.")
-    encoder = open_encoder(config["encoder"], device=device)
-    texts = [[getattr(r, name) for r in rows] for name in ("question", "context", "answer")]
+    encoder = open_encoder(config["encoder"], folder=folder, device=device)
+    texts = [[getattr(r, name) for r in rows] for name in TEXTS]
     sentences = sentences_of(*texts)
-    vectors = embed(sentences, encoder, known=known_vectors(ref, vectors_at, encoder))
-    rng = np.random.default_rng(seed)
-    topics = topic_model(vectors.lookup(sentences), encoder, config["topics"], rng)
+    known = known_vectors(ref, sentences, encoder, first=vectors_at)
+    vectors = embed(sentences, encoder, known=known.vectors)
     scores = faithfulness(
         *texts,
         encoder=encoder,
-        topics=topics,
+        topics=topics_of(ref, source, config, folder),
         known=vectors,
         ids=[r.id for r in rows],
         seed=seed,
@@ -102,11 +64,11 @@ def measure_faithfulness(
         unsupported=config["unsupported"],
         **config["interval"],
         fdr=config["fdr"],
-        rng=rng,
+        rng=np.random.default_rng(seed),
     )
-    parts = {"answers": answer_table(scores, triplets), "topics": topics.to_dataset()}
+    parts = {"answers": answer_table(scores, triplets)}
     if config["keep_vectors"]:
-        parts["embeddings"] = vectors.only(sentences).to_dataset()
+        parts["embeddings"] = known.fresh(vectors.only(sentences)).to_dataset()
     seconds = ("shard", np.array([time.perf_counter() - start]))
     return {"row": row.assign(seconds=seconds), **parts}
 
@@ -124,17 +86,19 @@ def infer_faithfulness(
     ref: StoreRef,
     at: str,
     group: str,
+    source: str,
     vectors_at: str,
     config: dict[str, Any],
+    folder: str,
     seed: int,
     device: str,
     resources: dict[str, float] | None,
     timeout_s: float,
 ) -> dict[str, xr.Dataset]:
-    """Score one source on a worker that has `resources`."""
+    """Score one file on a worker that has `resources`."""
     return on_worker(
         measure_faithfulness,
-        (ref, at, group, vectors_at, config, seed, device),
+        (ref, at, group, source, vectors_at, config, folder, seed, device),
         resources=resources,
         timeout_s=timeout_s,
     )

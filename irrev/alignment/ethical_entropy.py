@@ -255,7 +255,7 @@ def _replicates(
     laws = drawn / n
     if confusion is not None:
         C = draw_confusion(confusion, n_draws, rng)
-        laws = np.nan_to_num(correct_counts(drawn, C[:, None], n_steps=1000, tolerance=1e-6))
+        laws = np.nan_to_num(correct_counts(drawn, C[:, None], n_steps=1000, tolerance=1e-5))
     cheap = {"plugin": plugin_entropy, "miller_madow": miller_madow_entropy}
     if estimator in cheap:
         return laws, cheap[estimator](laws * n)

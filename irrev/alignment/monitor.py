@@ -33,6 +33,7 @@ from irrev.alignment.charts import (
     entropy_drift,
     slope_alarms,
 )
+from irrev.alignment.correction import correct_counts, smoothed_confusion
 from irrev.alignment.drift import MIN_BASELINE, bayes_eprocess, e_bh
 from irrev.alignment.ethical_entropy import (
     BIN_SIZE,
@@ -48,6 +49,7 @@ from irrev.entropy import EntropyEstimator, estimate_entropy
 METHOD_VERSION = 1
 N_LAWS, N_CLEAN = 200, 20_000  # laws and simulated clean bins that standardise S
 PLACING_ERROR = 2  # bins by which the scan may misplace a clear change
+SCAN_FALSE_ALARMS = 0.013 / 100  # a bin, at the default threshold (simulated)
 MAJOR_LOSS = 0.1  # of the intended share; beyond it an alert is major
 Detector = Literal["bayes_eprocess", "cusum", "slope"]
 DETECTORS: tuple[Detector, ...] = ("bayes_eprocess", "cusum", "slope")
@@ -94,6 +96,7 @@ def watch_stream(
     now: str,
     taxonomy: Taxonomy = DEFAULT_TAXONOMY,
     confounded: bool = False,
+    confusion: NDArray[np.int64] | None = None,
     calibration_ok: bool = True,
     seed: int = 0,
 ) -> StreamReport:
@@ -113,6 +116,9 @@ def watch_stream(
         Classes.
     confounded
         Time and stress cannot be told apart: series only, no alerts.
+    confusion
+        Held-out counts of the classifier: S(t) and the shares are corrected by them. Alarms are
+        raised on labels as predicted, whose errors are the same in the baseline.
     calibration_ok
         Of the classifier; written into the alerts.
     seed
@@ -140,7 +146,8 @@ def watch_stream(
         labels,
         bins,
         taxonomy=taxonomy,
-        reference=base,
+        reference=base if confusion is None else _corrected(base, confusion),
+        confusion=confusion,
         estimator=settings.estimator,
         min_count=settings.min_count,
         level=settings.level,
@@ -163,6 +170,11 @@ def watch_stream(
             episodes = _episodes(found.alarms, found.start, settings.rearm)
             alerts = [_alert(frame, found, *e) for e in episodes]
     return StreamReport(key, series, n_base, log_e, alarm, alerts, waiting)
+
+
+def _corrected(counts: NDArray[np.int64], confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the counts of the baseline as they would be without errors of the classifier."""
+    return counts.sum() * correct_counts(counts, smoothed_confusion(confusion))
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +323,22 @@ def _alert(frame: _Frame, found: _Found, at: int, detector: str, also: tuple[str
         config_hash=settings_hash(settings),
         severity="major" if base_share - float(one["p_intended"]) > MAJOR_LOSS else "minor",
     )
+
+
+def false_alarm_bins(settings: Watch) -> float:
+    """Return how many false alarms a stream is expected to raise per clean bin.
+
+    Scan at its default threshold: 1.3 % of streams per 100 bins, as simulated at bins of 20 and a
+    baseline of 1,000; CUSUM: 1 / `run_length`. The slope adds little: its limit must be passed by
+    two windows in a row. Detectors overlap, so the sum is an upper figure. NaN for a scan with a
+    threshold of its own, which has to be simulated (`scan_threshold`).
+    """
+    rate = 0.0
+    if "bayes_eprocess" in settings.detectors:
+        rate += SCAN_FALSE_ALARMS if settings.threshold is None else float("nan")
+    if "cusum" in settings.detectors:
+        rate += 1 / settings.run_length
+    return rate
 
 
 def settings_hash(settings: Watch) -> str:

@@ -8,11 +8,12 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from irrev.alignment.alerts import Alert, StreamKey
+from irrev.alignment.correction import identify
 from irrev.alignment.ethical_entropy import ethical_entropy
 from irrev.alignment.monitor import StreamReport, Watch, watch_stream
 from irrev.alignment.taxonomy import NO_CLASS, Taxonomy, map_labels
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 ENDS = ("", "_low", "_high")
 NO_TIME = "1970-01-01T00:00:00+00:00"  # alerts of a measurement carry no time of raising
 
@@ -48,7 +49,9 @@ def measure_behaviour(
     *,
     taxonomy: Taxonomy,
     confusion: NDArray[np.int64] | None = None,
+    correct: bool = True,
     posteriors: NDArray[np.float64] | None = None,
+    calibration_ok: bool = True,
     seed: int = 0,
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """Measure one stream of answers.
@@ -61,8 +64,10 @@ def measure_behaviour(
         Class of each answer, -1 for none, shape (answer,).
     key, settings, taxonomy, seed
         As in `watch_stream`.
-    confusion, posteriors
+    confusion, posteriors, calibration_ok
         Of the classifier, if there is one; as in `ethical_entropy`.
+    correct
+        Correct laws and entropies by the confusion matrix; alarms never are.
 
     Returns
     -------
@@ -73,13 +78,14 @@ def measure_behaviour(
     confounded = key.model in json.loads(turns.attrs.get("confounded", "[]"))
     report = watch_stream(
         key, t[order], classes[order], settings, now=NO_TIME, taxonomy=taxonomy,
-        confounded=confounded, seed=seed,
+        confounded=confounded, confusion=confusion if correct else None,
+        calibration_ok=calibration_ok, seed=seed,
     )  # fmt: skip
     whole = ethical_entropy(
         classes,
         np.zeros(classes.size, dtype=np.int64),
         taxonomy=taxonomy,
-        confusion=confusion,
+        confusion=confusion if correct else None,
         posteriors=posteriors,
         estimator=settings.estimator,
         min_count=settings.min_count,
@@ -90,7 +96,14 @@ def measure_behaviour(
         log_e=("bin", report.log_e), alarm=("bin", report.alarm)
     ).assign_attrs(n_baseline_bins=report.n_baseline_bins)
     if confusion is not None:
+        checked = identify(confusion, np.random.default_rng([seed, 2]))
         series["confusion"] = (("label", "predicted"), confusion)
+        series["unidentified"] = ("label", checked.unidentified)
+        series.attrs |= {
+            "condition": checked.condition,
+            "ill_conditioned": int(checked.ill_conditioned),
+            "calibration_ok": int(calibration_ok),
+        }
     return _row(turns, classes, report, whole, settings, confounded, taxonomy), series
 
 

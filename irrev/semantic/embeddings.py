@@ -9,8 +9,9 @@ no code of the folder is run); `minilm` is the one that the extra `encoder` inst
 beyond the encoder's `max_tokens` is cut there; `n_truncated` counts them.
 
 `embed` takes what is known already and returns it with what was missing, so a caller who keeps the
-result keyed by text hash never pays twice. Vectors of different encoders are not comparable: the
-encoder's name and the hash of its weights travel with them.
+result keyed by text hash never pays twice; `RememberingEncoder` does so behind any encoder. The
+encoder's name and the hash of its weights travel with the vectors: those of different encoders are
+not comparable.
 
 Source: MiniLM: Wang et al., arXiv:2002.10957; mean pooling: Reimers, Gurevych, arXiv:1908.10084.
 """
@@ -192,13 +193,15 @@ def minilm(*, device: str = "cpu") -> TransformerEncoder:
     return encoder
 
 
-def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
+def open_encoder(name: str, *, folder: str | Path = "", device: str = "cpu") -> Encoder:
     """Return the encoder of a name: `minilm`, `hashing`, or the path of a model folder.
 
     Parameters
     ----------
     name
         `minilm`, `hashing` or a folder.
+    folder
+        Where a relative path starts.
     device
         Torch device, or `auto`: a GPU if there is one. The hashing encoder ignores it.
 
@@ -213,7 +216,9 @@ def open_encoder(name: str, *, device: str = "cpu") -> Encoder:
         return HashingEncoder()
     if device == "auto":
         device = _best_device()
-    return minilm(device=device) if name == "minilm" else TransformerEncoder(name, device=device)
+    if name == "minilm":
+        return minilm(device=device)
+    return TransformerEncoder(Path(folder) / name, device=device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,11 +232,11 @@ class Embeddings:
 
     def lookup(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the vectors of texts in the order asked, shape (text, dimension)."""
-        return self.vectors[np.searchsorted(self.text_hash, _hashes(texts))]
+        return self.vectors[np.searchsorted(self.text_hash, text_hashes(texts))]
 
     def only(self, texts: Iterable[str]) -> "Embeddings":
         """Return the part that belongs to these texts."""
-        hashes = np.unique(_hashes(texts))
+        hashes = np.unique(text_hashes(texts))
         rows = np.searchsorted(self.text_hash, hashes)
         return Embeddings(hashes, self.vectors[rows], self.encoder, self.encoder_sha256)
 
@@ -287,7 +292,7 @@ def embed(
             "start without known vectors."
         )
     distinct = dict.fromkeys(texts)
-    by_hash = dict(zip(_hashes(distinct), distinct, strict=True))
+    by_hash = dict(zip(text_hashes(distinct), distinct, strict=True))
     if known is not None:
         by_hash = {h: t for h, t in by_hash.items() if not _contains(known.text_hash, h)}
     hashes = np.array(list(by_hash), dtype=object)
@@ -299,16 +304,40 @@ def embed(
     return Embeddings(hashes[order], vectors[order], encoder.name, encoder.sha256)
 
 
+class RememberingEncoder:
+    """Ask another encoder only for texts whose vectors are not known yet, and keep them all.
+
+    Parameters
+    ----------
+    encoder
+        Asked for what is missing.
+    known
+        Vectors of the same encoder; grows with every call.
+    """
+
+    def __init__(self, encoder: Encoder, known: Embeddings | None = None) -> None:
+        self.name, self.sha256 = encoder.name, encoder.sha256
+        self.dimension = encoder.dimension
+        self.known = known
+        self._encoder = encoder
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit vectors, shape (text, dimension)."""
+        self.known = embed(texts, self._encoder, known=self.known)
+        return self.known.lookup(texts)
+
+
+def text_hashes(texts: Iterable[str]) -> NDArray[np.object_]:
+    """Return the SHA-256 of each text, the key of its vector."""
+    return np.array([hashlib.sha256(t.encode()).hexdigest() for t in texts], dtype=object)
+
+
 def _best_device() -> str:
     try:
         import torch
     except ImportError:
         return "cpu"  # opening the encoder says what to install
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _hashes(texts: Iterable[str]) -> NDArray[np.object_]:
-    return np.array([hashlib.sha256(t.encode()).hexdigest() for t in texts], dtype=object)
 
 
 def _contains(sorted_hashes: NDArray[np.object_], text_hash: str) -> bool:

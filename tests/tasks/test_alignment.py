@@ -47,7 +47,9 @@ def labelled(tmp_path, rng):
 
 def config(path, **changes):
     reading = {"format": "auto", "fields": FIELDS, "model": "", "variants": {}, "stresses": {}}
+    reading["labels"] = {}
     return {
+        "keep_vectors": True,
         "taxonomy": {"classes": list(TAXONOMY.classes), "intended": "aligned", "acceptable": []},
         "watch": {"level": 0.95, "fdr": 0.05, "detectors": ["bayes_eprocess"]},
         "correct": True,
@@ -62,46 +64,103 @@ def stored(path):
     return open_source(path, kind="transcripts", fields=FIELDS)
 
 
-def test_classify__reads_the_texts_again_and_finds_the_classes(labelled):
+@pytest.fixture
+def store(tmp_path):
+    return Repository.open(StoreRef(f"memory:{tmp_path.name}", "main"), create=True)
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Texts that the encoder was asked for."""
+    texts = []
+    encode = HashingEncoder.encode
+    monkeypatch.setattr(
+        HashingEncoder, "encode", lambda self, t: texts.extend(t) or encode(self, t)
+    )
+    return texts
+
+
+def every(turns):
+    return np.ones(turns.sizes["answer"], dtype=bool)
+
+
+def test_classify__reads_the_texts_again_and_finds_the_classes(labelled, store):
     path, labels, model = labelled
     turns = stored(path)
     assert "answer_text" not in turns
-    classes, posteriors, confusion, version = classify(turns, config(path), TAXONOMY)
-    assert np.mean(classes == labels) == 1.0  # the first words differ in every word
-    assert posteriors.shape == (300, 2)
-    assert confusion.sum() == 150
-    assert version == model.version
+    found = classify(store.ref, turns, every(turns), config(path), TAXONOMY)
+    assert np.mean(found.classes == labels) == 1.0  # the first words differ in every word
+    assert found.posteriors.shape == (300, 2)
+    assert found.confusion.sum() == 150
+    assert found.version == model.version
 
 
-def test_classify__labels_need_no_text(labelled):
+def test_classify__encodes_only_what_is_asked_for_each_text_once(labelled, store, asked):
     path, labels, _ = labelled
-    classes, posteriors, _, version = classify(
-        stored(path), config(path, classifier=None), TAXONOMY
-    )
-    np.testing.assert_array_equal(classes, labels)
-    assert posteriors is None
-    assert version == LABELS
+    turns = stored(path)
+    some = np.arange(300) % 3 == 0
+    found = classify(store.ref, turns, some, config(path), TAXONOMY)
+    np.testing.assert_array_equal(found.classes[some], labels[some])
+    assert (found.classes[~some] == -1).all()
+    assert np.isnan(found.posteriors[~some]).all()
+    texts = {f"{WORDS[TAXONOMY.classes[k]]} {i % 17}" for i, k in enumerate(labels) if some[i]}
+    assert sorted(asked) == sorted(texts)
 
 
-def test_classify__refuses_a_source_that_has_changed(labelled):
+def test_classify__labels_need_no_text(labelled, store):
+    path, labels, _ = labelled
+    turns = stored(path)
+    found = classify(store.ref, turns, every(turns), config(path, classifier=None), TAXONOMY)
+    np.testing.assert_array_equal(found.classes, labels)
+    assert found.posteriors is None
+    assert found.version == LABELS
+
+
+def test_classify__refuses_a_source_that_has_changed(labelled, store):
     path, _, _ = labelled
     turns = stored(path)
     path.write_text(path.read_text() + "\n")
     with pytest.raises(InputError, match="changed since it was read"):
-        classify(turns, config(path), TAXONOMY)
+        classify(store.ref, turns, every(turns), config(path), TAXONOMY)
 
 
-def test_measure_stream__gives_a_row_and_a_series_with_the_confusion_matrix(labelled, tmp_path):
+def test_measure_stream__gives_a_row_and_a_series_with_the_confusion_matrix(labelled, store):
     path, labels, model = labelled
-    repo = Repository.open(StoreRef(f"memory:{tmp_path.name}", "main"), create=True)
-    version = repo.commit({"inputs/transcripts/c": stored(path)}, message="x", metadata={})
-    found = measure_stream(repo.ref, version, "inputs/transcripts/c", config(path), 0)
-    row = found["row"]
+    version = store.commit({"inputs/transcripts/c": stored(path)}, message="x", metadata={})
+    args = (version, "inputs/transcripts/c", "", config(path), "", 0, "cpu")
+    found = measure_stream(store.ref, *args)
+    row, series = found["row"], found["series"]
     share = np.mean(labels == 0)
     # correction by a smoothed matrix of 150 texts: half a count a cell, two cells a row
     assert float(row["p_intended"][0]) == pytest.approx(share, abs=0.02)
     assert str(row["classifier_version"].item()) == model.version
-    assert found["series"]["confusion"].shape == (2, 2)
+    assert series["confusion"].shape == (2, 2)
+    assert not series["unidentified"].any()
+    assert series.attrs["corrected"] == 1
+    plain = measure_stream(store.ref, *args[:3], config(path, correct=False), *args[4:])
+    assert plain["series"].attrs["corrected"] == 0
+    assert float(plain["row"]["p_intended"][0]) == pytest.approx(share)
+
+
+def test_measure_stream__a_text_is_embedded_once_whatever_file_it_is_in(labelled, store, asked):
+    """The vectors that one file leaves in the store serve another one; only its own are added."""
+    path, _, _ = labelled
+    other = path.with_name("other.jsonl")
+    new = {"text": "something new", "prompt": "q", "label": "aligned", "model": "m"}
+    other.write_text(path.read_text() + json.dumps(new) + "\n")
+    writes = {"inputs/transcripts/c": stored(path), "inputs/transcripts/d": stored(other)}
+    version = store.commit(writes, message="x", metadata={})
+    first = measure_stream(
+        store.ref, version, "inputs/transcripts/c", "", config(path), "", 0, "cpu"
+    )
+    place = "results/transcripts/embeddings/c/m"
+    store.commit({place: first["embeddings"]}, message="y", metadata={})
+    asked.clear()
+    second = measure_stream(
+        store.ref, version, "inputs/transcripts/d", "", config(path), "", 0, "cpu"
+    )
+    assert asked == ["something new"]
+    assert second["embeddings"].sizes["text"] == 1
 
 
 def test_load_classifier__refuses_other_files_and_changed_ones(labelled, tmp_path):
