@@ -1,4 +1,4 @@
-"""Questions, contexts, answers: ingestion -> topics -> faithfulness, entropy production -> store."""
+"""Questions, contexts, answers: ingestion -> topics -> faithfulness and its fellows -> store."""
 
 from functools import partial
 from typing import Any
