@@ -108,11 +108,15 @@ def load(path: str | Path = "pipeline.yaml") -> Pipeline:
     path = Path(path)
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; name it with --config.")
+    if not os.access(path, os.R_OK):
+        raise ConfigError(f"{path}: this user may not read it; change its permissions.")
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        return parse(_text_keys(data), path)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return parse(_text_keys(data), path)
+    except RecursionError:
+        raise ConfigError(f"{path}: an alias contains itself; write the block out.") from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -121,8 +125,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            mark = key.start_mark
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(f"a key is a list or mapping, line {mark.line + 1}")
             if key.value in seen:
-                mark = key.start_mark
                 raise yaml.YAMLError(f"key `{key.value}` stands twice, line {mark.line + 1}")
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -155,7 +161,7 @@ def parse(data: Any, path: Path) -> Pipeline:
     try:
         pipeline = Pipeline.model_validate({**data, "folder": path.resolve().parent})
     except ValidationError as error:
-        raise ConfigError(f"{path.name}: {_first_line(error)}") from None
+        raise ConfigError(f"{path.name}: {_first_line(error, data)}") from None
     _check_names(pipeline, path)
     return pipeline
 
@@ -189,10 +195,10 @@ def _check_names(pipeline: Pipeline, path: Path) -> None:
                 )
 
 
-def _first_line(error: ValidationError) -> str:
+def _first_line(error: ValidationError, data: Any) -> str:
     """Turn the first finding into `path: what; how to mend`."""
     details = error.errors()[0]
-    keys = [k for i, k in enumerate(details["loc"]) if not _is_union_tag(details["loc"], i)]
+    keys = _keys_in_file(details, data)
     where = ".".join(map(str, keys))
     if details["type"] == "extra_forbidden":
         return f"{where} is not a key{_nearest(str(keys[-1]), _valid_keys(details, keys))}"
@@ -203,13 +209,25 @@ def _first_line(error: ValidationError) -> str:
         found = str(details.get("ctx", {}).get("tag", ""))
         what = f"`{found}` is no kind of source" if found else "kind is missing"
         return f"{where}.kind: {what}{_nearest(found, [k for k in kinds if k] or KINDS)}"
-    message = details["msg"].removeprefix("Value error, ")
+    message = details["msg"].removeprefix("Value error, ").removesuffix(".")
+    message = message.removeprefix(f"{keys[-1]}: ")  # said already
+    if message.startswith("Input should"):
+        found = repr(details["input"])
+        message = f"{message}, found {found if len(found) <= 60 else found[:57] + '...'}"
     return f"{where}: {message[0].lower()}{message[1:]}."
 
 
-def _is_union_tag(path: tuple[int | str, ...], i: int) -> bool:
-    """Say whether an element is pydantic's name of a source's kind, not a key of the file."""
-    return i == 2 and path[0] == "sources" and len(path) > 3
+def _keys_in_file(details: ErrorDetails, data: Any) -> list[int | str]:
+    """Return the path of a finding without pydantic's names of union members."""
+    path, keys, here = details["loc"], [], data
+    for key in path:
+        try:
+            here = here[key]
+        except (KeyError, IndexError, TypeError):
+            if details["type"] != "missing" or key != path[-1]:
+                continue
+        keys.append(key)
+    return keys
 
 
 def _valid_keys(details: ErrorDetails, keys: list[int | str]) -> list[str]:

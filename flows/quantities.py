@@ -1,6 +1,7 @@
 """Quantities with units in pipeline.yaml: `10 ms` -> 0.01 s. A bare number is an error."""
 
 import re
+from math import isfinite
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -29,6 +30,8 @@ def _parser(units: dict[str, float], example: str) -> BeforeValidator:
         # decimal shift by the text, not by a product: 10 ms is exactly the float 0.01
         scale = units[match[2]]
         number = float(match[1])
+        if not isfinite(number):
+            raise ValueError(f"{value!r} is beyond all numbers; write for example `{example}`")
         if scale < 1:
             return number / round(1 / scale)
         return number * scale

@@ -74,7 +74,8 @@ def _parsed(expression: str) -> ast.expr:
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise InputError(f"where: {expression!r} is not an expression ({error}).") from error
+        what = error.msg if isinstance(error, SyntaxError) else error
+        raise InputError(f"where: {expression!r} is not an expression ({what}).") from error
     return tree.body
 
 

@@ -32,13 +32,16 @@ from irrev.errors import ConfigError
         ({"sources__pair__kind": "spike"}, r"`spike` is no kind of source; did you mean `spikes`"),
         (
             {"sources__pair__units": {"where": "snr >"}},
-            r"sources.pair.units.where: where: 'snr >' is not an expression",
+            r"sources.pair.units.where: 'snr >' is not an expression \(invalid syntax\)\.$",
         ),
         (
             {"sources__pair__units": {"where": "open('x')"}},
             r"has more than columns, values and comparisons",
         ),
-        ({"version": 2}, r"version: .*1"),
+        ({"version": 2}, r"version: .*1, found 2"),
+        ({"flows__spikes__bin": "1e999 s"}, r"flows.spikes.bin: '1e999 s' is beyond all numbers"),
+        ({"flows__spikes__sources": "pair"}, r"sources: input should be a valid list, found 'pa"),
+        ({"sources__pair__uri": None}, r"sources.pair.uri: input should be a .*, found None"),
         ({"sources__Pair Two": {"kind": "spikes", "uri": "x"}}, r"sources.Pair Two: a name has"),
     ],
 )
@@ -57,6 +60,12 @@ def test_load__says_that_a_file_is_missing_or_broken(tmp_path):
     (tmp_path / "twice.yaml").write_text("a: 1\nb: 2\na: 3\n")
     with pytest.raises(ConfigError, match=r"key `a` stands twice, line 3"):
         load(tmp_path / "twice.yaml")
+    (tmp_path / "itself.yaml").write_text("a: &a {b: *a}")
+    with pytest.raises(ConfigError, match="an alias contains itself"):
+        load(tmp_path / "itself.yaml")
+    (tmp_path / "key.yaml").write_text("? [1, 2]\n: 3\n")
+    with pytest.raises(ConfigError, match="a key is a list or mapping, line 1"):
+        load(tmp_path / "key.yaml")
     (tmp_path / "list.yaml").write_text("[1, 2]")
     with pytest.raises(ConfigError, match="a mapping of keys was expected"):
         load(tmp_path / "list.yaml")
