@@ -16,6 +16,7 @@ import xarray as xr
 
 from flows.shards import Input
 from flows.sources import Item
+from irrev.errors import InputError
 from irrev.readers import content_hash
 from storage.repository import Repository
 
@@ -81,11 +82,17 @@ def to_dataset(entries: Iterable[Entry]) -> xr.Dataset:
 
 
 def stamp(path: Path) -> str:
-    """Return size and modification time of a file, or of every file of a folder."""
+    """Return size and modification time of a file, or of every file of a folder.
+
+    Empty for a link that leads nowhere.
+    """
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     parts = []
     for file in files:
-        status = file.stat()
+        try:
+            status = file.stat()
+        except FileNotFoundError:
+            return ""
         parts.append(f"{file.name}:{status.st_size}:{status.st_mtime_ns}")
     if len(parts) == 1:
         return parts[0]
@@ -101,12 +108,15 @@ def still_known(entry: Entry | None, item: Item, hash_of_reading: str) -> Entry 
     """Return the entry of an item that need not be read: same content, same way of reading.
 
     A file whose stamp changed is hashed; if only the stamp changed, the entry takes the new one.
+    What could not even be hashed last time is tried again.
     """
-    if entry is None or entry.read_hash != hash_of_reading:
+    if entry is None or entry.read_hash != hash_of_reading or not entry.sha256:
         return None
     now = stamp(item.path)
     if entry.stamp == now:
         return entry
-    if entry.sha256 and content_hash(item.path) == entry.sha256:
-        return replace(entry, stamp=now)
-    return None
+    try:
+        same = content_hash(item.path) == entry.sha256
+    except InputError:  # reading it will say so
+        return None
+    return replace(entry, stamp=now) if same else None

@@ -1,5 +1,6 @@
 """What all commands share: the terminal, the options, errors as one line, progress."""
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -27,10 +28,14 @@ AtOption = Annotated[
     str | None, typer.Option("--at", help="version id, tag, branch or date; default: the newest")
 ]
 DEFAULT = "pipeline.yaml"
+MENDS = {  # of what no program can help
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "change its permissions"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "free some space and run again"),
+}
 
 
 def friendly(command: Callable[P, R]) -> Callable[P, R]:
-    """Print one line and exit with 2 for every error raised on purpose."""
+    """Print one line and exit with 2 for every error raised on purpose, or by a locked folder."""
 
     @wraps(command)
     def run_command(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -38,7 +43,12 @@ def friendly(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except IrrevError as error:
             err.print(str(error), markup=False)
-            raise typer.Exit(2) from None
+        except OSError as error:
+            if error.errno not in MENDS:
+                raise
+            where = error.filename or "the disk"
+            err.print(f"{where}: {error.strerror}; {MENDS[error.errno]}.", markup=False)
+        raise typer.Exit(2)
 
     return run_command
 

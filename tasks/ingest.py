@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -72,7 +71,10 @@ def _read(item: str, path: str, read_config: dict[str, Any]) -> tuple[Reading, x
 
 
 def _hash_or_empty(path: str) -> str:
-    return readers.content_hash(path) if Path(path).exists() else ""
+    try:
+        return readers.content_hash(path)
+    except InputError:  # gone, or not for this user to read
+        return ""
 
 
 @task(

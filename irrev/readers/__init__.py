@@ -137,10 +137,17 @@ def content_hash(path: str | Path) -> str:
     Returns
     -------
         64 hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        If a file is gone or this user may not read it.
     """
     path = Path(path)
     if path.is_file():
         return _file_digest(path).hex()
+    if not path.is_dir():  # a pipe would keep its reader waiting for ever
+        raise InputError(f"{path}: no file or folder; check the path, or where its link leads.")
     total = hashlib.sha256()
     inside = (p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
     for name, file in sorted((p.relative_to(path).as_posix(), p) for p in inside):
@@ -150,9 +157,14 @@ def content_hash(path: str | Path) -> str:
 
 def _file_digest(path: Path) -> bytes:
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(HASH_BLOCK):
-            digest.update(block)
+    try:
+        with path.open("rb") as stream:
+            while block := stream.read(HASH_BLOCK):
+                digest.update(block)
+    except FileNotFoundError:
+        raise InputError(f"{path}: is gone; run again when the copying has ended.") from None
+    except PermissionError:
+        raise InputError(f"{path}: this user may not read it; change its permissions.") from None
     return digest.digest()
 
 

@@ -137,6 +137,18 @@ def test_spikes__a_bad_file_goes_to_quarantine_and_the_rest_goes_on(project):
     assert run(config).quarantined == 0
 
 
+def test_spikes__a_link_that_leads_nowhere_is_set_aside_until_it_leads_somewhere(project):
+    config = project()
+    (config.parent / "data" / "link.npz").symlink_to(config.parent / "later.npz")
+    summary = run(config)
+    assert (summary.done, summary.quarantined) == (2, 1)
+    reason = open_store(config).read("quarantine/spikes").load()["reason"].values[0]
+    assert "link.npz: no file or folder; check the path" in reason
+    assert run(config).changed is False
+    write_recording(config.parent / "later.npz", 5)
+    assert run(config).done == 1
+
+
 def test_spikes__only_bad_files_still_leave_a_record(project):
     config = project(sources__pair__uri="data/broken.npz")
     (config.parent / "data" / "broken.npz").write_bytes(b"nothing")

@@ -1,9 +1,11 @@
 """Kilosort and Phy folders."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from irrev.errors import FormatError
+from irrev.errors import FormatError, InputError
 from irrev.readers import content_hash, open_source
 
 PARAMS = "dat_path = 'raw.dat'\nn_channels_dat = 4\ndtype = 'int16'\nsample_rate = 30000.\n"
@@ -53,6 +55,17 @@ def test_read_kilosort__never_executes_params(folder, tmp_path):
         open_source(folder)
     assert not trap.exists()
     assert open_source(folder, sample_rate=15_000)["spike_times"][1] == 4.0
+
+
+def test_content_hash__says_that_a_file_may_not_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(b"x")
+
+    def locked(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", locked)
+    with pytest.raises(InputError, match="a: this user may not read it; change its permissions"):
+        content_hash(tmp_path / "a")
 
 
 def test_content_hash__of_a_folder_follows_names_and_contents(folder, tmp_path):
