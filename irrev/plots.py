@@ -10,10 +10,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 PALETTE = (BLUE, ORANGE, GREEN, PURPLE, "#56B4E9", "#E69F00")
 MOST_ROWS = 40  # of a figure that is read without scrolling for long
+MOST_SPREAD = 30.0  # the largest end of an interval over the median one, on a linear axis
 LABEL = 54  # characters of a label in a figure of 4.8 inches
 MARKERS = ("o", "s", "^", "D", "v", "P")  # no meaning by colour alone
 
@@ -69,9 +71,26 @@ def ep_by_shard(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_ylim(-0.6, len(rows) - 0.2)
-    ax.locator_params(axis="x", nbins=6)
     ax.set_xlabel(_label(ds, value, "held-out EP bound"))
+    ends = ds[[value, f"{value}_low", f"{value}_high"]].isel(shard=rows).to_array().to_numpy()
+    _spread(ax, np.abs(ends).max(axis=0, initial=0.0))
     return ax
+
+
+def _spread(ax: Axes, reach: NDArray[np.float64]) -> None:
+    """Keep small intervals visible beside huge ones: logarithmic from the median end outwards."""
+    typical, largest = (float(np.median(reach)), float(reach.max())) if reach.size else (0.0, 0.0)
+    if not 0 < MOST_SPREAD * typical < largest < np.inf:
+        ax.locator_params(axis="x", nbins=6)
+        return
+    first, last = (int(np.floor(np.log10(x))) for x in (typical, largest))
+    ax.set_xscale("symlog", linthresh=10.0**first)
+    step = -(-(last - first + 1) // 3)
+    ticks = 10.0 ** np.arange(first, last + 1, step)
+    ticks = np.concatenate([-ticks[::-1], [0.0], ticks])
+    ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel(f"{ax.get_xlabel()}, logarithmic outwards")
 
 
 def _short(label: str) -> str:
