@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.futures import PrefectFuture, as_completed
 
 from flows import catalogue, progress
@@ -203,7 +203,9 @@ def measure(run: Run, plan: Plan, submit: Submit) -> list[Finding]:
     A shard that fails does not stop the others. Results are put into the store's scratch at
     least every two seconds, so a run that is killed loses no more than that.
     """
+    log = get_run_logger()
     todo = plan.todo
+    log.info("%s: %d of %d shards to measure", run.spec.name, len(todo), len(plan.shards))
     pending = run.pending
     recovered = pending.keys() & {p.shard.key for p in todo}
     findings = [_finding(p) for p in todo if p.shard.key in recovered]
@@ -217,9 +219,11 @@ def measure(run: Run, plan: Plan, submit: Submit) -> list[Finding]:
         outcome = future.result(raise_on_failure=False)
         if isinstance(outcome, BaseException):
             findings.append(_failure(planned, outcome))
+            log.warning("%s: %s", planned.shard.id, findings[-1].error)
         else:
             findings.append(_finding(planned))
             ready[planned.shard.key] = outcome
+            log.info("%s: %s", planned.shard.id, _in_words(outcome["row"]))
         if time.monotonic() - flushed > FLUSH_S:
             pending.put(ready)
             ready, flushed = {}, time.monotonic()
@@ -246,6 +250,14 @@ def submit_to(task: Task[..., Any]) -> Submit:
     return submit
 
 
+def _in_words(row: xr.Dataset) -> str:
+    """Say how long a shard took, and how many units each rule removed where there are rules."""
+    words = f"done in {float(row['seconds'].item()):.1f} s"
+    removed = json.loads(str(row["units_removed"].item())) if "units_removed" in row else {}
+    rules = ", ".join(f"{rule} removed {n}" for rule, n in removed.items())
+    return f"{words}; of the units {rules}" if rules else words
+
+
 def _finding(planned: Planned) -> Finding:
     return Finding(planned.shard.row(), key=planned.shard.key, reason=planned.reason)
 
@@ -268,6 +280,7 @@ def publish_findings(
     run: Run, ingested: Ingested, plan: Plan, findings: Iterable[Finding]
 ) -> RunSummary:
     """Commit the run, unless nothing changed."""
+    log = get_run_logger()
     findings = list(findings)
     bad = {
         **dict(plan.quarantined),
@@ -300,6 +313,14 @@ def publish_findings(
             metadata=_metadata(run, ingested, findings, bad),
         )
         version = publish(run.repo.ref, publication)
+    log.info(
+        "%s: %d done, %d failed, %d set aside; %s",
+        run.spec.name,
+        done,
+        failed,
+        len(bad) - failed,
+        f"version {version}" if changed else "no new version",
+    )
     return RunSummary(
         flow=run.spec.name,
         run_id=run.id,

@@ -1,5 +1,6 @@
 """One function per method: figure + table + sentence. `SECTIONS` finds it by schema kind."""
 
+import json
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -64,7 +65,7 @@ def _words(ds: xr.Dataset, i: int) -> str:
 
 def _interval(ds: xr.Dataset, i: int, name: str) -> str:
     value, low, high = (float(ds[f"{name}{end}"].to_numpy()[i]) for end in ("", "_low", "_high"))
-    return f"{value:.3g} ({low:.3g} … {high:.3g})"
+    return f"{value:.3g} ({low:.3g}\u00a0…\u00a0{high:.3g})"  # breaks only before the bracket
 
 
 def _spoken(ds: xr.Dataset, rows: list[int]) -> str:
@@ -136,6 +137,9 @@ def _maxent_tables(ds: xr.Dataset) -> list[TableBlock]:
 
 def _notes(row: xr.Dataset) -> str:
     notes = [str(row["notes"].item())] if str(row["notes"].item()) else []
+    for rule, count in json.loads(str(row["units_removed"].item())).items():
+        if count:
+            notes.append(f"`{rule}` removed {count} units")
     if float(row["lost"]) > 0.01:
         notes.append(f"{100 * float(row['lost']):.1f} % of spikes share a bin with another")
     if abs(float(row["drift"])) > 0.2:

@@ -58,7 +58,7 @@ def page(tmp_path_factory) -> str:
 def _identified(row, name, status):
     texts = {"shard": f"{name}:all", "source": name, "condition": "all", "status": status}
     texts |= {"error": "it <b>broke</b>" if status == "failed" else "", "input_hash": "0"}
-    texts |= {"config_hash": "0", "config": "{}", "units_removed": "{}"}
+    texts |= {"config_hash": "0", "config": "{}", "units_removed": '{"where": 2}'}
     numbers = {"method_version": 1, "seed": 0}
     return row.assign(
         {k: ("shard", np.array([v], dtype=object)) for k, v in texts.items()}
@@ -109,6 +109,10 @@ def test_render__can_be_read_aloud(page):
 def test_render__identifiers_are_unique(page):
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
+
+
+def test_make_sections__says_how_many_units_each_rule_removed(page):
+    assert "`where` removed 2 units" in page
 
 
 def test_make_sections__says_verdicts_in_words_and_what_is_not_certified(page):
