@@ -17,6 +17,7 @@ from irrev.readers.spans import intersect_units, merge_spans, overlapping
 SAMPLE_RATES = (10_000, 20_000, 24_414.0625, 25_000, 30_000, 32_000, 40_000, 50_000)  # per s
 SCALE_FACTOR = 100  # times that exceed the intervals this much are not seconds (ms: 1000)
 WHOLE_SPIKES = 100  # that many spikes, all at whole seconds, are not in seconds
+SLOW_RATE = 0.01  # spikes per second: what units of a few spikes per second have in milliseconds
 COARSE_S = 1e-4  # time resolution beyond which narrow bins are not meaningful
 BORDER_S = 1e-6  # spikes this far outside the stated range are rounding, not faults
 
@@ -65,7 +66,12 @@ def _check_index(raw: RawSpikes, findings: Findings) -> None:
             "choose a file with sorted units",
         )
     steps = np.diff(raw.index, prepend=0)
-    if raw.index.size != len(raw.ids) or (steps < 0).any() or raw.index[-1] != raw.times.size:
+    if (steps < 0).any():
+        raise findings.error(
+            f"end offsets of the units do not ascend (unit {raw.ids[int(np.argmax(steps < 0))]})",
+            "the file is truncated or its index is wrong, export it again",
+        )
+    if raw.index.size != len(raw.ids) or raw.index[-1] != raw.times.size:
         raise findings.error(
             f"{raw.index.size} units end at spike {raw.index[-1]:,} but {len(raw.ids)} units and "
             f"{raw.times.size:,} spikes are there",
@@ -254,6 +260,7 @@ def _check_units(raw: RawSpikes, findings: Findings) -> None:
     if silent.any():
         name = raw.ids[int(np.argmax(silent))]
         findings.note("silent_units", silent.sum(), f"units without a spike (unit {name})")
+    _note_rates(raw, findings)
     if len(raw.ids) == 1:
         findings.fault(
             "one_unit",
@@ -267,6 +274,21 @@ def _check_units(raw: RawSpikes, findings: Findings) -> None:
             "coarse_times",
             raw.times.size,
             f"times are stored in steps of {raw.resolution_s:.2g} s at their end",
+        )
+
+
+def _note_rates(raw: RawSpikes, findings: Findings) -> None:
+    """Doubt the unit of times that nobody stated where hardly any unit spikes."""
+    span = float(np.ptp(raw.times))
+    if raw.unit_is_given or raw.times.size < WHOLE_SPIKES or not span:
+        return
+    rates = np.diff(raw.index, prepend=0) / span
+    if np.median(rates) < SLOW_RATE:
+        findings.note(
+            "low_rates",
+            int(np.sum(rates < SLOW_RATE)),
+            f"half of the units spike less than {np.median(rates):.2g} times per second; if the "
+            "times are milliseconds or samples set time_unit",
         )
 
 

@@ -158,6 +158,10 @@ NOTES = {
         ("intervals_outside_recording", 1),
     ),
     "coarse times": (lambda: raw([[1], [2]], resolution_s=0.001), ("coarse_times", 2)),
+    "milliseconds without a range": (
+        lambda: raw([np.arange(60.0) * 310.5, np.arange(60.0) * 170.5]),
+        ("low_rates", 2),
+    ),
 }
 
 
