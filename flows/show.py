@@ -4,6 +4,7 @@ import difflib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from irrev.errors import StoreError
 from irrev.verdicts import verdict
 from storage.backend import exists
 from storage.layout import ALERTS
+from storage.leases import leases
 from storage.lookup import compare
 from storage.pending import Pending
 from storage.repository import Repository
@@ -218,8 +220,9 @@ def plan_table(plans: Iterable[Plan]) -> Table:
 
 
 def state(repo: Repository, flows: Iterable[str]) -> dict[str, Any]:
-    """Return the newest version, counts by status, unpublished work and the quarantine."""
+    """Return the newest version, counts by status, runs at work, unfinished work, quarantine."""
     newest = next(iter(repo.log()), None)
+    now = datetime.now(UTC)
     counts = {
         flow: dict(Counter(map(str, ds["status"].values))) for flow, ds in results(repo).items()
     }
@@ -229,6 +232,11 @@ def state(repo: Repository, flows: Iterable[str]) -> dict[str, Any]:
         "version": newest.short if newest else "",
         "written_at": newest.written_at.isoformat(timespec="seconds") if newest else "",
         "results": counts,
+        "running": [
+            {"since": lease.since.isoformat(), "host": lease.host, "pid": lease.pid}
+            for lease in leases(repo)
+            if lease.alive(now)
+        ],
         "unpublished": len(Pending(repo).keys()),
         "quarantine": [row for flow in flows for row in quarantine(repo, flow)],
     }
@@ -254,11 +262,11 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     for flow, counts in state["results"].items():
         parts = ", ".join(f"{n} {status}" for status, n in sorted(counts.items()))
         lines.append(f"results    {flow}: {parts}")
+    for run in state["running"]:
+        lines.append(f"running    since {run['since']}, process {run['pid']} on {run['host']}")
     if state["unpublished"]:
-        lines.append(
-            f"unfinished {state['unpublished']} pieces wait for publication: "
-            "a run is at work, or was cut off; the next run takes them over"
-        )
+        fate = "the run at work" if state["running"] else "the next run: this one was cut off"
+        lines.append(f"unfinished {state['unpublished']} pieces wait to be published by {fate}")
     if not state["quarantine"]:
         lines.append("quarantine empty")
     for row in state["quarantine"]:

@@ -177,5 +177,6 @@ def _first_line(error: Exception) -> str:
     """Take the gist of an error of several lines, and what to do about it."""
     lines = [re.sub(r"^[\s|x`>×├╰─▶-]+", "", line) for line in str(error).splitlines()]
     gist = next((line for line in lines if line), type(error).__name__)
+    gist = re.sub(r" \(os( error \d+\)?)?$", "", gist)  # cut off by the width of a line
     mend = next((mend for pattern, mend in MENDS if re.search(pattern, str(error))), None)
     return f"{gist}; {mend}." if mend else f"{gist}."

@@ -1,5 +1,6 @@
 """The commands as a user types them, in this process and as processes of their own."""
 
+import errno
 import json
 import os
 import re
@@ -151,6 +152,21 @@ def test_config__checks_and_fills_in(project):
     assert "# bin width" in text
 
 
+def test_friendly__says_what_stands_in_the_way_of_a_locked_folder_or_a_full_disk(capsys):
+    @cli.friendly
+    def write(code: int) -> None:
+        raise OSError(code, os.strerror(code), "/some/file")
+
+    for code, mend in ((errno.EACCES, "change its permissions"), (errno.ENOSPC, "free some")):
+        with pytest.raises(cli.typer.Exit) as caught:
+            write(code)
+        assert caught.value.exit_code == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"/some/file: {os.strerror(code)}; {mend}")
+    with pytest.raises(OSError, match="Is a directory"):
+        write(errno.EISDIR)
+
+
 def test_friendly__lets_a_bug_show_its_trace():
     @cli.friendly
     def bug() -> None:
@@ -195,9 +211,13 @@ def test_run__killed_in_mid_run_is_taken_over_bit_for_bit(project, tmp_path):
     victim = subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
     )
-    kept = _wait_for_results(config, least=9)  # 7 inputs and at least 2 results
+    kept = _wait_for_results(config, victim, least=9)  # 7 inputs and at least 2 results
+    assert f"process {victim.pid} on" in invoke("status", "-c", config)[1]
     os.killpg(victim.pid, signal.SIGKILL)
     victim.wait()
+    _, text, _ = invoke("status", "-c", config)
+    assert "running" not in text
+    assert "pieces wait to be published by the next run" in text
     assert Repository.open(load(config).store_ref()).log() == []
     done = process("run", "-c", config, home=tmp_path / "home")
     assert done.returncode == 0, done.stderr
@@ -209,9 +229,10 @@ def test_run__killed_in_mid_run_is_taken_over_bit_for_bit(project, tmp_path):
     xr.testing.assert_equal(resumed.drop_vars(["seconds"]), table(config).drop_vars(["seconds"]))
 
 
-def _wait_for_results(config: Path, *, least: int) -> int:
-    deadline = time.monotonic() + 120
+def _wait_for_results(config: Path, run: "subprocess.Popen[bytes]", *, least: int) -> int:
+    deadline = time.monotonic() + 240
     while time.monotonic() < deadline:
+        assert run.poll() is None, "the run ended before it could be killed"
         try:
             kept = len(Pending(Repository.open(load(config).store_ref())).keys())
         except IrrevError:
@@ -219,7 +240,7 @@ def _wait_for_results(config: Path, *, least: int) -> int:
         if kept >= least:
             return kept
         time.sleep(0.2)
-    raise AssertionError("no results in the scratch within two minutes")
+    raise AssertionError("no results in the scratch within four minutes")
 
 
 def table(config: Path) -> xr.Dataset:
