@@ -20,7 +20,7 @@ LABEL = 54  # characters of a label in a figure of 4.8 inches
 MARKERS = ("o", "s", "^", "D", "v", "P")  # no meaning by colour alone
 
 
-def new_axes(width: float = 6.0, height: float = 3.5) -> Axes:
+def new_axes(width: float = 4.8, height: float = 3.2) -> Axes:
     """Make an Axes in a Figure of its own, inches."""
     return Figure(figsize=(width, height), layout="constrained").subplots()
 

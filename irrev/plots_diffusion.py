@@ -27,7 +27,7 @@ def entropy_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax
         Where to draw.
     """
-    ax = ax or new_axes(6.4, 3.8)
+    ax = ax or new_axes(4.8, 3.4)
     sigma = _levels(ds, ax)
     for k, name in enumerate(ds["partition"].to_numpy()[:SHOWN]):
         one = ds.isel(partition=k)
@@ -48,7 +48,7 @@ def entropy_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def rate_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the rate of the first question and its mixture form, which agree for an exact model."""
-    ax = ax or new_axes(6.4, 3.2)
+    ax = ax or new_axes(4.8, 3.0)
     sigma, one = _levels(ds, ax), ds.isel(partition=0)
     ax.plot(sigma, one["rate"], color=PALETTE[0], label="slope of the curve")
     ax.plot(sigma, one["rate_mix"], color=PALETTE[1], ls="--", label="mixture form (I-MMSE)")
@@ -60,7 +60,7 @@ def rate_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
 
 def bandwidth_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw the three readings of the generative bandwidth with two standard errors."""
-    ax = ax or new_axes(6.4, 3.2)
+    ax = ax or new_axes(4.8, 3.0)
     sigma = _levels(ds, ax)
     words = {"loss": "denoising loss", "div": "divergence", "score": "score norm"}
     for k, (name, text) in enumerate(words.items()):
@@ -115,7 +115,7 @@ def denoised_examples(ds: xr.Dataset, shape: tuple[int, ...], ax: Axes | None = 
     sigma = ds["sigma"].to_numpy()
     chosen = np.linspace(0, len(sigma) - 1, min(EXAMPLE_LEVELS, len(sigma))).round().astype(int)
     states = ds["example_state"].to_numpy().reshape(-1, len(sigma), *shape)[:, chosen, 0]
-    ax = ax or new_axes(7.2, 0.7 * len(states) + 0.6)
+    ax = ax or new_axes(6.0, 0.6 * len(states) + 0.6)
     board = states.transpose(0, 2, 1, 3).reshape(len(states) * height, len(chosen) * width)
     ax.imshow(board, cmap="gray", vmin=-1, vmax=1, interpolation="nearest", aspect="equal")
     ax.set_xticks(width * (np.arange(len(chosen)) + 0.5), [f"{s:.2g}" for s in sigma[chosen]])

@@ -33,8 +33,8 @@ def pair_matrix(ds: xr.Dataset, ax: Axes | None = None, *, name: str = "W") -> A
     marked = ds["reject" if name == "W" else "reject_irr"].to_numpy()
     if len(labels) <= SHOWN_NAMES:
         ax.plot(second[marked], first[marked], ".", color="white", markersize=3)
-        ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=7)
-        ax.set_yticks(range(len(labels)), labels, fontsize=7)
+        ax.set_xticks(range(len(labels)), labels, rotation=90, fontsize=8)
+        ax.set_yticks(range(len(labels)), labels, fontsize=8)
     ax.set(xlabel="channel", ylabel="channel")
     return ax
 
@@ -116,7 +116,7 @@ def drive_network(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.scatter(*place.T, s=18, color="0.3", zorder=2)
     if len(labels) <= MANY:
         for name, (x, y) in zip(labels, place, strict=True):
-            ax.text(1.12 * x, 1.12 * y, name, ha="center", va="center", fontsize=7)
+            ax.text(1.12 * x, 1.12 * y, name, ha="center", va="center", fontsize=8)
     ax.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
     ax.set_axis_off()
     return ax
@@ -139,7 +139,7 @@ def pair_scatter(ds: xr.Dataset, ax: Axes | None = None, *, names: int = 3) -> A
     )
     for k in np.argsort(-part["sigma"].to_numpy())[:names]:
         text = str(part["pair"].to_numpy()[k]).replace("|", " – ")
-        ax.annotate(text, (float(part["W"][k]), float(part["sigma"][k])), fontsize=7)
+        ax.annotate(text, (float(part["W"][k]), float(part["sigma"][k])), fontsize=8)
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.axvline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel="W (nat per sample)", ylabel="sigma (nat per sample)")

@@ -127,17 +127,21 @@ def test_make_sections__says_verdicts_in_words_and_what_is_not_certified(page):
 def test_page__renders_in_a_browser_without_errors_overflow_or_clipped_labels(
     page, width, tmp_path
 ):
-    """Load the page in a frame of the given width and measure it from outside."""
-    framed = tmp_path / "frame.html"
-    source = base64.b64encode(page.encode()).decode()
-    framed.write_text(PROBE.replace("WIDTH", str(width)).replace("SOURCE", source))
-    text = _dump(framed, tmp_path)
-    report = dict(re.findall(r'data-(\w+)="([^"]*)"', text))
+    report = look(page, width, tmp_path)
     assert int(report["pictures"]) >= 7
     assert int(report["empty"]) == 0
     assert int(report["scroll"]) <= width  # the page itself never scrolls sideways
     assert float(report["smallest"]) >= 8.0  # px, of any label in a figure
     assert int(report["clipped"]) == 0
+
+
+def look(page: str, width: int, folder: Path) -> dict[str, str]:
+    """Load a page in a frame of the given width and measure it from outside."""
+    folder.mkdir(exist_ok=True)
+    framed = folder / "frame.html"
+    source = base64.b64encode(page.encode()).decode()
+    framed.write_text(PROBE.replace("WIDTH", str(width)).replace("SOURCE", source))
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', _dump(framed, folder)))
 
 
 def _dump(path: Path, profile: Path) -> str:
