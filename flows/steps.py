@@ -253,7 +253,9 @@ def submit_to(task: Task[..., Any]) -> Submit:
 def _in_words(row: xr.Dataset) -> str:
     """Say how long a shard took, and how many units each rule removed where there are rules."""
     words = f"done in {float(row['seconds'].item()):.1f} s"
-    removed = json.loads(str(row["units_removed"].item())) if "units_removed" in row else {}
+    removed = (
+        json.loads(str(row["units_removed"].item()) or "{}") if "units_removed" in row else {}
+    )
     rules = ", ".join(f"{rule} removed {n}" for rule, n in removed.items())
     return f"{words}; of the units {rules}" if rules else words
 

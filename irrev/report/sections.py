@@ -137,7 +137,7 @@ def _maxent_tables(ds: xr.Dataset) -> list[TableBlock]:
 
 def _notes(row: xr.Dataset) -> str:
     notes = [str(row["notes"].item())] if str(row["notes"].item()) else []
-    for rule, count in json.loads(str(row["units_removed"].item())).items():
+    for rule, count in json.loads(str(row["units_removed"].item()) or "{}").items():
         if count:
             notes.append(f"`{rule}` removed {count} units")
     if float(row["lost"]) > 0.01:
