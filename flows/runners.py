@@ -68,6 +68,7 @@ def _open(compute: Compute) -> Iterator[str]:
     settings = {
         "distributed.scheduler.no-workers-timeout": "60s",  # a wait for a worker always ends
         "distributed.comm.timeouts.connect": START_TIMEOUT,
+        "distributed.admin.large-graph-warning-threshold": "1 GB",  # couplings travel with tasks
     }
     with dask.config.set(settings), _client(compute) as client:
         use_client(client)

@@ -4,7 +4,8 @@ Prefect tasks run in threads of the flow process; only the computing travels. `o
 one place that knows whether there is a cluster.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import Any, TypeVar
 
@@ -66,6 +67,44 @@ def on_worker(
         ) from None
     finally:
         future.release()  # let the cluster forget it; nothing gets computed twice
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The workers as a crew (`irrev.ep.streaming.Crew`) for the pieces of one piece of work."""
+
+    client: Client
+    addresses: tuple[str, ...]
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
+        return len(self.addresses)
+
+    def map(self, work: Callable[..., Any], args: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """Do independent pieces anywhere; give results in the order of `args`."""
+        futures = [self.client.submit(work, *a, pure=False) for a in args]
+        while futures:
+            future = futures.pop(0)
+            yield future.result()
+            future.release()
+
+    def each(self, work: Callable[..., Any], args: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Do piece k on worker k, or on another one if that has died."""
+        futures = [
+            self.client.submit(
+                work, *a, workers=[address], allow_other_workers=True, pure=False, priority=1
+            )
+            for address, a in zip(self.addresses, args, strict=False)
+        ]
+        return list(self.client.gather(futures))
+
+
+def crew() -> Workers | None:
+    """Return all workers as one crew; None where there are none."""
+    if _client is None:
+        return None
+    return Workers(_client, tuple(sorted(_client.scheduler_info(n_workers=-1)["workers"])))
 
 
 def has_workers() -> bool:

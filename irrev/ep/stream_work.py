@@ -1,0 +1,326 @@
+"""What a worker does with its part of a recording: one chunk in memory, small answers.
+
+A batch is some of the chunks. Per fold it keeps theta . g of its transitions (`a`) and the change
+of it along the present direction (`c`), 16 bytes a transition and fold, and answers
+
+    tilt        per cell and step s: top = max y and the sums of e, e d, e d^2,
+                e = exp(y - top), y = -(a + s c) or -s a or -s c, d = dy/ds             (1)
+    gradient    sum_t q_t g_t,  q_t = round(2^bits exp(-a_t - shift))                   (2)
+
+Sums over cells are added by the asker in the order of the recording, and the weights of (2) are
+integers whose sums stay below 2^53: every number is the same bit for bit however the recording is
+cut and whoever computes it.
+
+A batch that has lost its memory, because its worker died or another one took over, says so; it is
+then told theta and direction again.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from irrev.ep import kernels
+from irrev.ep.chunks import Cells, Recording
+from irrev.ep.metric import pair_matrix, pair_vector
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Along = Literal["line", "scale", "change"]  # a + s c, s a, s c
+TRAIN, HELD, TEST = 0, 1, 2
+MOST_KEPT = 64  # memories of one process: folds of recordings measured side by side
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A worker's part of a recording; travels with every question, so it is small."""
+
+    key: str  # names this part of this estimate
+    recording: Recording
+    cells: Cells
+    chunks: tuple[tuple[int, int], ...]  # ranges of `cells` that are read together
+    fold_of_block: Index
+
+    def part_of_cell(self, fold: int) -> Index:
+        """Say what each cell is for a fold: TRAIN, HELD for validation, or TEST."""
+        return part_of_cell(self.cells, self.fold_of_block, fold)
+
+
+def part_of_cell(cells: Cells, fold_of_block: Index, fold: int) -> Index:
+    """Say what each cell is for a fold: TRAIN, HELD for validation, or TEST."""
+    n_folds, own = int(fold_of_block.max()) + 1, fold_of_block[cells.block]
+    return np.where(own == fold, TEST, np.where(own == (fold + 1) % n_folds, HELD, TRAIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Tilt:
+    """Ask for eq. (1) on the cells of one part, for some steps."""
+
+    part: int
+    steps: tuple[float, ...]
+    along: Along = "line"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Questions about one fold, answered in the order of the fields."""
+
+    fold: int
+    version: int  # moves made before; a batch that counts otherwise has lost its memory
+    move: float | None = None  # a += move c
+    before: tuple[Tilt, ...] = ()
+    direction: NDArray[np.floating] | None = None  # c = direction . g
+    held_only: bool = False  # c on validation only
+    tilts: tuple[Tilt, ...] = ()
+    shift: float | None = None  # ask for eq. (2) on training
+    bits: int = 0
+    restore: NDArray[np.floating] | None = None  # a = theta . g
+
+
+@dataclass(slots=True)
+class Answer:
+    """What one batch found for one fold."""
+
+    lost: bool
+    tilts: list[Array]  # each (step, 4, cells of the part)
+    gradient: Array | None = None  # (pair,) integers
+
+
+@dataclass(slots=True)
+class _Memory:
+    a: Array
+    c: Array
+    version: int
+
+
+_kept: OrderedDict[tuple[str, int], _Memory] = OrderedDict()
+
+
+def forget(prefix: str) -> None:
+    """Drop what this process keeps of an estimate."""
+    for key in [k for k in _kept if k[0].startswith(prefix)]:
+        del _kept[key]
+
+
+def answer(batch: Batch, asks: list[Ask]) -> list[Answer]:
+    """Answer questions about several folds; each chunk is read at most once."""
+    folds = [_Fold(batch, ask) for ask in asks]
+    live = [f for f in folds if f.memory is not None]
+    for fold in live:
+        fold.begin()
+    if any(fold.reads for fold in live):
+        offset = 0
+        for first, last in batch.chunks:
+            chunk = read_chunk(batch.recording, batch.cells.part(first, last))
+            for fold in live:
+                fold.use(chunk, slice(first, last), offset)
+            offset += chunk.starts.size
+    for fold in live:
+        fold.end()
+    return [fold.answer for fold in folds]
+
+
+class _Fold:
+    """One fold's questions on one batch."""
+
+    def __init__(self, batch: Batch, ask: Ask) -> None:
+        self.ask, self.size = ask, batch.cells.size
+        self.n_units = batch.recording.n_units
+        self.memory = _recall(batch, ask)
+        self.answer = Answer(self.memory is None, [])
+        self.part = batch.part_of_cell(ask.fold)
+        self.matrices = [
+            None if x is None else coupling_matrix(x) for x in (ask.restore, ask.direction)
+        ]
+
+    @property
+    def reads(self) -> bool:
+        return self.ask.shift is not None or any(m is not None for m in self.matrices)
+
+    @property
+    def kept(self) -> _Memory:
+        assert self.memory is not None
+        return self.memory
+
+    def begin(self) -> None:
+        """Move, and answer what needs no recording."""
+        if self.ask.move is not None:
+            self.kept.a += self.ask.move * self.kept.c
+            self.kept.version += 1
+        self.answer.tilts += [self._tilt(t) for t in self.ask.before]
+
+    def use(self, chunk: "Chunk", cells: slice, offset: int) -> None:
+        """Take the products with one chunk."""
+        part = self.part[cells][chunk.cell]
+        wanted = np.flatnonzero(part == HELD if self.ask.held_only else part != TEST)
+        for target, matrix in zip((self.kept.a, self.kept.c), self.matrices, strict=True):
+            if matrix is not None:
+                target[offset + wanted] = chunk.values(wanted, matrix)
+        if self.ask.shift is not None:
+            rows = np.flatnonzero(part == TRAIN)
+            weight = np.exp(-self.kept.a[offset + rows] - self.ask.shift)
+            total = chunk.total(rows, np.rint(np.ldexp(weight, self.ask.bits)), self.n_units)
+            before = self.answer.gradient
+            self.answer.gradient = total if before is None else before + total
+
+    def end(self) -> None:
+        """Answer what needs the new direction."""
+        self.answer.tilts += [self._tilt(t) for t in self.ask.tilts]
+
+    def _tilt(self, tilt: Tilt) -> Array:
+        chosen = self.part == tilt.part
+        rows = np.repeat(chosen, self.size)
+        counts = self.size[chosen]
+        start = -self.kept.a[rows] if tilt.along == "line" else 0.0
+        slope = -(self.kept.a if tilt.along == "scale" else self.kept.c)[rows]
+        return np.stack([_cell_sums(start + s * slope, slope, counts) for s in tilt.steps])
+
+
+def _recall(batch: Batch, ask: Ask) -> _Memory | None:
+    """Return the memory of a fold: kept, new where nothing was said, or None where it is lost."""
+    key = (batch.key, ask.fold)
+    kept = _kept.get(key)
+    if ask.restore is not None or (ask.version == 0 and ask.move is None):
+        if kept is None or kept.version != ask.version:
+            n = int(batch.cells.size.sum())
+            kept = _kept[key] = _Memory(np.zeros(n), np.zeros(n), ask.version)
+            while len(_kept) > MOST_KEPT:
+                _kept.popitem(last=False)
+    if kept is None or kept.version != ask.version:
+        return None
+    _kept.move_to_end(key)
+    return kept
+
+
+def _cell_sums(y: Array, slope: Array, counts: Index) -> Array:
+    """Return eq. (1) for cells of the given sizes, shape (4, cell)."""
+    if counts.size == 0:
+        return np.zeros((4, 0))
+    edges = np.cumsum(counts) - counts
+    top = np.maximum.reduceat(y, edges)
+    e = np.exp(y - np.repeat(top, counts))
+    first = e * slope
+    return np.stack([top, *(np.add.reduceat(x, edges) for x in (e, first, first * slope))])
+
+
+def coupling_matrix(theta: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return antisymmetric couplings as a matrix in the precision of `theta`."""
+    n_units = round((1 + (1 + 8 * theta.size) ** 0.5) / 2)
+    return np.ascontiguousarray(pair_matrix(theta, n_units).astype(theta.dtype, copy=False))
+
+
+# --- one chunk -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some cells of a recording in memory."""
+
+    indptr: Index
+    indices: NDArray[np.int32]
+    starts: Index  # first bins of the transitions, counted from the chunk's first bin
+    cell: Index  # cell of each transition, counted likewise
+
+    def values(self, rows: Index, matrix: NDArray[np.floating]) -> Array:
+        """Return theta . g of some transitions."""
+        return kernels.values(self.indptr, self.indices, self.starts[rows], matrix)
+
+    def total(self, rows: Index, weights: Array, n_units: int) -> Array:
+        """Return sum_t q_t g_t for integer weights: exact, hence in any order, shape (pair,)."""
+        starts = self.starts[rows]
+        return pair_vector(
+            kernels.weighted_sum(self.indptr, self.indices, starts, weights, n_units)
+        )
+
+
+def read_chunk(recording: Recording, cells: Cells) -> Chunk:
+    """Read the bins of some cells that follow one another."""
+    first, size = int(cells.start[0]), cells.size
+    indptr, indices = recording.rows(first, int(cells.stop[-1]) + 1)
+    starts = np.repeat(cells.start - first - (np.cumsum(size) - size), size)
+    starts += np.arange(starts.size)
+    return Chunk(indptr, indices, starts, np.repeat(np.arange(size.size), size))
+
+
+# --- whole blocks --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BlockCounts:
+    """Additive statistics of one block at theta = 0."""
+
+    total: NDArray[np.float32]  # (pair,) sum of the observables; integers below 2^24 are exact
+    either: Index  # (unit,) ends of transitions at which the unit is active
+    both: Index  # (unit,) transitions with the unit active at both ends
+    active: Index  # (cell,) active units in the first bins of its transitions
+
+
+def count_block(recording: Recording, cells: Cells, chunks: list[tuple[int, int]]) -> BlockCounts:
+    """Sum the observables of one block and count its spikes, chunk by chunk."""
+    n = recording.n_units
+    total, either, both = np.zeros(n * (n - 1) // 2), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    active = []
+    for first, last in chunks:
+        chunk = read_chunk(recording, cells.part(first, last))
+        rows = np.arange(chunk.starts.size)
+        total += chunk.total(rows, np.ones(rows.size), n)
+        ends, pairs = kernels.unit_counts(chunk.indptr, chunk.indices, chunk.starts, n)
+        either, both = either + ends, both + pairs
+        counts = np.diff(chunk.indptr)[chunk.starts]
+        active.append(np.bincount(chunk.cell, counts, last - first).astype(np.int64))
+    return BlockCounts(total.astype(np.float32), either, both, np.concatenate(active))
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSums:
+    """Sums of one series a = theta . g over short stretches of one block, in order."""
+
+    n: Index  # (stretch,) transitions
+    a: Array  # sum of a
+    square: Array  # sum of a^2
+    top: Array  # max of -a
+    e: Array  # sum of exp(-a - top)
+    e2: Array  # sum of exp(-a - top)^2
+
+
+def evaluate_block(
+    recording: Recording,
+    cells: Cells,
+    chunks: list[tuple[int, int]],
+    thetas: list[Array],
+    stretch: int,
+    series: bool,
+) -> tuple[list[HeldSums], Array | None]:
+    """Evaluate couplings on one block; with `series` also give the first one's a, (transition,)."""
+    matrices = [coupling_matrix(t) for t in thetas]
+    sums: list[list[tuple[Array, ...]]] = [[] for _ in thetas]
+    values: list[Array] = []
+    for first, last in chunks:
+        chunk = read_chunk(recording, cells.part(first, last))
+        counts = _stretches(cells.part(first, last).size, stretch)
+        rows = np.arange(chunk.starts.size)
+        for k, matrix in enumerate(matrices):
+            a = chunk.values(rows, matrix)
+            sums[k].append(_stretch_sums(a, counts))
+            if series and k == 0:
+                values.append(a)
+    found = [HeldSums(*(np.concatenate(x) for x in zip(*s, strict=True))) for s in sums]
+    return found, np.concatenate(values) if series else None
+
+
+def _stretches(size: Index, stretch: int) -> Index:
+    """Cut each cell into stretches; give their sizes."""
+    pieces = -(-size // stretch)
+    counts = np.full(int(pieces.sum()), stretch)
+    counts[np.cumsum(pieces) - 1] = size - (pieces - 1) * stretch
+    return counts
+
+
+def _stretch_sums(a: Array, counts: Index) -> tuple[Array, ...]:
+    edges = np.cumsum(counts) - counts
+    top = np.maximum.reduceat(-a, edges)
+    e = np.exp(-a - np.repeat(top, counts))
+    sums = [np.add.reduceat(x, edges) for x in (a, a**2, e, e**2)]
+    return counts, sums[0], sums[1], top, sums[2], sums[3]

@@ -1,0 +1,149 @@
+"""A long recording chunk by chunk: whatever the cut, the same numbers."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from irrev.binning import SpikeBins
+from irrev.ep import stream_work
+from irrev.ep.chunks import cut_cells, save_bins
+from irrev.ep.maxent import maxent_ep
+from irrev.ep.streaming import Alone, stream_ep
+from irrev.ep.validation import cut_blocks
+from irrev.errors import InputError
+from irrev.simulate.spikes import simulate_spikes
+
+OPTIONS = {"draws": 100, "null_draws": 99, "seed": 5}
+NUMBERS = ("value", "low", "high", "certified", "train", "newton1", "tur", "p", "statistic", "ess")
+
+
+@pytest.fixture(scope="module")
+def bins() -> SpikeBins:
+    """Ten units, 9,000 bins with a gap; irreversible."""
+    states = simulate_spikes(10, 9000, np.random.default_rng(3), strength=0.6).states
+    return SpikeBins.from_dense(states, 0.05, [(0, 3100), (3100, 9000)])
+
+
+@pytest.fixture(scope="module")
+def whole(bins):
+    return stream_ep(bins, chunk=10**9, **OPTIONS)
+
+
+class Shuffled(Alone):
+    """Does pieces in another order than it gives them back."""
+
+    def map(self, work, args):
+        order = np.random.default_rng(len(args)).permutation(len(args))
+        found = {int(i): work(*args[i]) for i in order}
+        return iter([found[i] for i in range(len(args))])
+
+    def each(self, work, args):
+        return [work(*a) for a in args[::-1]][::-1]
+
+
+class Forgetful(Alone):
+    """Loses what one of its workers remembers, again and again."""
+
+    calls = 0
+
+    def each(self, work, args):
+        Forgetful.calls += 1
+        if work is stream_work.answer and Forgetful.calls % 7 == 0:
+            stream_work.forget(args[Forgetful.calls % len(args)][0].key)
+        return [work(*a) for a in args]
+
+
+def same(a, b, rtol=0.0):
+    for name in (*NUMBERS, "theta", "fold_values", "null_values", "curve_train"):
+        np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=rtol, err_msg=name)
+
+
+@settings(max_examples=12, deadline=None)
+@given(chunk=st.integers(1, 9000), workers=st.integers(1, 6), shuffled=st.booleans())
+def test_stream_ep__no_number_depends_on_chunks_workers_or_order(
+    bins, whole, chunk, workers, shuffled
+):
+    """The claim is 1e-6; sums over integers and in a fixed order make it exact."""
+    crew = Shuffled(workers) if shuffled else Alone(workers)
+    same(stream_ep(bins, chunk=chunk, crew=crew, **OPTIONS), whole)
+
+
+def test_stream_ep__agrees_with_the_recording_in_memory(bins, whole):
+    """Other points of the line searches, other pieces of the bootstrap: within a tenth of it."""
+    est = maxent_ep(bins, solver="lbfgs", **OPTIONS)
+    width = est.high - est.low
+    assert whole.value == pytest.approx(est.value, abs=0.05 * width)
+    assert whole.train == pytest.approx(est.train, rel=0.02)
+    assert whole.low == pytest.approx(est.low, abs=0.25 * width)
+    assert whole.high == pytest.approx(est.high, abs=0.25 * width)
+    assert whole.p == est.p
+    assert whole.statistic == pytest.approx(est.statistic, rel=1e-5)
+    assert whole.n_steps == est.n_steps
+    np.testing.assert_allclose(whole.theta, est.theta, atol=0.05 * np.abs(est.theta).max())
+
+
+def test_stream_ep__workers_that_forget_are_told_again(bins, whole):
+    """Couplings are told in single precision, hence the tolerance."""
+    Forgetful.calls = 0
+    est = stream_ep(bins, chunk=500, crew=Forgetful(3), **OPTIONS)
+    assert Forgetful.calls > 20
+    same(est, whole, rtol=1e-6)
+    assert not [key for key in stream_work._kept if key[0]]  # nothing is left behind
+
+
+def test_stream_ep__mapped_files_give_the_numbers_of_memory(bins, whole, tmp_path):
+    mapped = save_bins(bins, tmp_path / "bins")
+    same(stream_ep(mapped, chunk=700, crew=Alone(2), **OPTIONS), whole)
+
+
+def test_save_bins__parts_join_to_the_recording(tmp_path):
+    rng = np.random.default_rng(0)
+    states = rng.random((300, 5)) < 0.3
+    parts = [SpikeBins.from_dense(states[a:b], 0.01) for a, b in [(0, 90), (90, 200), (200, 300)]]
+    mapped = save_bins(parts, tmp_path / "joined")
+    assert mapped.segments.tolist() == [[0, 300]]
+    indptr, indices = mapped.rows(50, 250)
+    dense = SpikeBins(indptr, indices, 5, 0.01, np.array([[0, 200]]), 0, 0.0).to_dense()
+    np.testing.assert_array_equal(dense, states[50:250])
+    other = SpikeBins.from_dense(states[:50, :4], 0.01)
+    with pytest.raises(InputError, match="a part has 4 units"):
+        save_bins([*parts, other], tmp_path / "mixed")
+
+
+@settings(deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 400), min_size=1, max_size=6),
+    n_blocks=st.integers(2, 12),
+    cell=st.integers(1, 100),
+)
+def test_cut_cells__cuts_as_the_recording_in_memory_is_cut(lengths, n_blocks, cell):
+    last = np.cumsum(lengths)
+    segments = np.column_stack([last - lengths, last])
+    starts = np.concatenate([np.arange(a, max(b - 1, a)) for a, b in segments])
+    if starts.size < 4 * n_blocks:
+        return
+    kept, block = cut_blocks(starts, n_blocks)
+    cells = cut_cells(segments, n_blocks, cell=cell)
+    pairs = list(zip(cells.start, cells.stop, strict=True))
+    np.testing.assert_array_equal(np.concatenate([np.arange(*p) for p in pairs]), starts[kept])
+    np.testing.assert_array_equal(np.repeat(cells.block, cells.size), block)
+    assert cells.size.max() <= cell
+
+
+def test_stream_ep__trajectory_averages_to_the_value_and_normalises(bins, whole):
+    est = stream_ep(bins, chunk=400, trajectory=True, **OPTIONS)
+    assert est.step.size == est.trajectory.size == est.n_steps
+    assert est.trajectory.mean() == pytest.approx(est.value, abs=1e-12)
+    assert np.all(np.diff(est.step) > 0)
+
+
+def test_stream_ep__says_what_is_wrong():
+    one = SpikeBins.from_dense(np.ones((500, 1), bool), 0.01)
+    with pytest.raises(InputError, match="1 units"):
+        stream_ep(one)
+    short = SpikeBins.from_dense(np.ones((100, 3), bool), 0.01)
+    with pytest.raises(InputError, match="99 transitions for 50 blocks"):
+        stream_ep(short)
+    with pytest.raises(InputError, match="2 folds"):
+        stream_ep(short, folds=2)
