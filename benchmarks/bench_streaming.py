@@ -13,7 +13,6 @@ process; time is wall time, with the load of the machine beside it.
 import argparse
 import logging
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Iterator
@@ -62,8 +61,9 @@ def simulated(units: int, bins: int, active: float) -> Iterator[SpikeBins]:
 
 
 def peak_mib() -> float:
-    """Return the largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the largest resident memory of this process so far (not of its parent)."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def cpu_s() -> float:

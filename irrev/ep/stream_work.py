@@ -1,7 +1,8 @@
 """What a worker does with its part of a recording: one chunk in memory, small answers.
 
 A batch is some of the chunks. Per fold it keeps theta . g of its transitions (`a`) and the change
-of it along the present direction (`c`), 16 bytes a transition and fold, and answers
+of it along the present direction (`c`), 16 bytes a transition and fold, and answers the questions
+below. Transitions without a spike at either end have g = 0: they are counted, not computed.
 
     tilt        per cell and step s: top = max y and the sums of e, e d, e d^2,
                 e = exp(y - top), y = -(a + s c) or -s a or -s c, d = dy/ds             (1)
@@ -40,6 +41,7 @@ class Batch:
     key: str  # names this part of this estimate
     recording: Recording
     cells: Cells
+    busy: Index  # (cell,) transitions with a spike at either end
     chunks: tuple[tuple[int, int], ...]  # ranges of `cells` that are read together
     fold_of_block: Index
 
@@ -126,7 +128,8 @@ class _Fold:
     """One fold's questions on one batch."""
 
     def __init__(self, batch: Batch, ask: Ask) -> None:
-        self.ask, self.size = ask, batch.cells.size
+        self.ask, self.busy = ask, batch.busy
+        self.quiet = batch.cells.size - batch.busy
         self.n_units = batch.recording.n_units
         self.memory = _recall(batch, ask)
         self.answer = Answer(self.memory is None, [])
@@ -171,38 +174,53 @@ class _Fold:
 
     def _tilt(self, tilt: Tilt) -> Array:
         chosen = self.part == tilt.part
-        rows = np.repeat(chosen, self.size)
-        counts = self.size[chosen]
+        rows = np.repeat(chosen, self.busy)
+        busy, quiet = self.busy[chosen], self.quiet[chosen]
         start = -self.kept.a[rows] if tilt.along == "line" else 0.0
         slope = -(self.kept.a if tilt.along == "scale" else self.kept.c)[rows]
-        return np.stack([_cell_sums(start + s * slope, slope, counts) for s in tilt.steps])
+        return np.stack([_tilted(start + s * slope, slope, busy, quiet) for s in tilt.steps])
 
 
 def _recall(batch: Batch, ask: Ask) -> _Memory | None:
     """Return the memory of a fold: kept, new where nothing was said, or None where it is lost."""
     key = (batch.key, ask.fold)
     kept = _kept.get(key)
-    if ask.restore is not None or (ask.version == 0 and ask.move is None):
-        if kept is None or kept.version != ask.version:
-            n = int(batch.cells.size.sum())
-            kept = _kept[key] = _Memory(np.zeros(n), np.zeros(n), ask.version)
-            while len(_kept) > MOST_KEPT:
-                _kept.popitem(last=False)
+    first = ask.version == 0 and ask.move is None and ask.direction is not None
+    if ask.restore is not None or (first and kept is None):
+        n = int(batch.busy.sum())
+        kept = _kept[key] = _Memory(np.zeros(n), np.zeros(n), ask.version)
+        while len(_kept) > MOST_KEPT:
+            _kept.popitem(last=False)
     if kept is None or kept.version != ask.version:
         return None
     _kept.move_to_end(key)
     return kept
 
 
-def _cell_sums(y: Array, slope: Array, counts: Index) -> Array:
-    """Return eq. (1) for cells of the given sizes, shape (4, cell)."""
-    if counts.size == 0:
-        return np.zeros((4, 0))
-    edges = np.cumsum(counts) - counts
-    top = np.maximum.reduceat(y, edges)
-    e = np.exp(y - np.repeat(top, counts))
+def _tilted(y: Array, slope: Array, busy: Index, quiet: Index) -> Array:
+    """Return eq. (1) for cells with given numbers of transitions, shape (4, cell)."""
+    top = run_tops(y, busy, quiet)
+    e = np.exp(y - np.repeat(top, busy))
     first = e * slope
-    return np.stack([top, *(np.add.reduceat(x, edges) for x in (e, first, first * slope))])
+    total = run_sums(e, busy) + quiet * np.exp(-top)
+    return np.stack([top, total, run_sums(first, busy), run_sums(first * slope, busy)])
+
+
+def run_sums(x: Array, counts: Index) -> Array:
+    """Sum runs of the given lengths, shape (run,); an empty run sums to 0."""
+    out, some = np.zeros(counts.size), counts > 0
+    if some.any():
+        out[some] = np.add.reduceat(x, (np.cumsum(counts) - counts)[some])
+    return out
+
+
+def run_tops(y: Array, counts: Index, quiet: Index) -> Array:
+    """Return the largest value of each run, whose quiet members are 0."""
+    out, some = np.where(quiet > 0, 0.0, -np.inf), counts > 0
+    if some.any():
+        edges = (np.cumsum(counts) - counts)[some]
+        out[some] = np.maximum(out[some], np.maximum.reduceat(y, edges))
+    return out
 
 
 def coupling_matrix(theta: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -216,12 +234,13 @@ def coupling_matrix(theta: NDArray[np.floating]) -> NDArray[np.floating]:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some cells of a recording in memory."""
+    """The busy transitions of some cells in memory."""
 
     indptr: Index
     indices: NDArray[np.int32]
     starts: Index  # first bins of the transitions, counted from the chunk's first bin
     cell: Index  # cell of each transition, counted likewise
+    place: Index  # of each transition in its cell, quiet ones counted
 
     def values(self, rows: Index, matrix: NDArray[np.floating]) -> Array:
         """Return theta . g of some transitions."""
@@ -236,12 +255,14 @@ class Chunk:
 
 
 def read_chunk(recording: Recording, cells: Cells) -> Chunk:
-    """Read the bins of some cells that follow one another."""
+    """Read the bins of some cells that follow one another; leave out quiet transitions."""
     first, size = int(cells.start[0]), cells.size
     indptr, indices = recording.rows(first, int(cells.stop[-1]) + 1)
-    starts = np.repeat(cells.start - first - (np.cumsum(size) - size), size)
-    starts += np.arange(starts.size)
-    return Chunk(indptr, indices, starts, np.repeat(np.arange(size.size), size))
+    cell = np.repeat(np.arange(size.size), size)
+    place = np.arange(cell.size) - np.repeat(np.cumsum(size) - size, size)
+    starts = np.repeat(cells.start - first, size) + place
+    busy = np.flatnonzero(indptr[starts + 2] > indptr[starts])
+    return Chunk(indptr, indices, starts[busy], cell[busy], place[busy])
 
 
 # --- whole blocks --------------------------------------------------------------------------------
@@ -255,13 +276,14 @@ class BlockCounts:
     either: Index  # (unit,) ends of transitions at which the unit is active
     both: Index  # (unit,) transitions with the unit active at both ends
     active: Index  # (cell,) active units in the first bins of its transitions
+    busy: Index  # (cell,) transitions with a spike at either end
 
 
 def count_block(recording: Recording, cells: Cells, chunks: list[tuple[int, int]]) -> BlockCounts:
     """Sum the observables of one block and count its spikes, chunk by chunk."""
     n = recording.n_units
     total, either, both = np.zeros(n * (n - 1) // 2), np.zeros(n, np.int64), np.zeros(n, np.int64)
-    active = []
+    active, busy = [], []
     for first, last in chunks:
         chunk = read_chunk(recording, cells.part(first, last))
         rows = np.arange(chunk.starts.size)
@@ -270,7 +292,9 @@ def count_block(recording: Recording, cells: Cells, chunks: list[tuple[int, int]
         either, both = either + ends, both + pairs
         counts = np.diff(chunk.indptr)[chunk.starts]
         active.append(np.bincount(chunk.cell, counts, last - first).astype(np.int64))
-    return BlockCounts(total.astype(np.float32), either, both, np.concatenate(active))
+        busy.append(np.bincount(chunk.cell, minlength=last - first))
+    single = total.astype(np.float32)
+    return BlockCounts(single, either, both, np.concatenate(active), np.concatenate(busy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,34 +317,44 @@ def evaluate_block(
     stretch: int,
     series: bool,
 ) -> tuple[list[HeldSums], Array | None]:
-    """Evaluate couplings on one block; with `series` also give the first one's a, (transition,)."""
+    """Evaluate couplings on one block; `series`: give a of the first ones too, (transition,)."""
     matrices = [coupling_matrix(t) for t in thetas]
     sums: list[list[tuple[Array, ...]]] = [[] for _ in thetas]
     values: list[Array] = []
     for first, last in chunks:
-        chunk = read_chunk(recording, cells.part(first, last))
-        counts = _stretches(cells.part(first, last).size, stretch)
+        part = cells.part(first, last)
+        chunk = read_chunk(recording, part)
+        size, label = _stretches(part.size, stretch, chunk)
+        busy = np.bincount(label, minlength=size.size)
         rows = np.arange(chunk.starts.size)
         for k, matrix in enumerate(matrices):
             a = chunk.values(rows, matrix)
-            sums[k].append(_stretch_sums(a, counts))
+            sums[k].append(_stretch_sums(a, busy, size))
             if series and k == 0:
-                values.append(a)
+                values.append(_spread(a, chunk, part.size))
     found = [HeldSums(*(np.concatenate(x) for x in zip(*s, strict=True))) for s in sums]
     return found, np.concatenate(values) if series else None
 
 
-def _stretches(size: Index, stretch: int) -> Index:
-    """Cut each cell into stretches; give their sizes."""
+def _stretches(size: Index, stretch: int, chunk: Chunk) -> tuple[Index, Index]:
+    """Cut each cell into stretches; give their sizes and the stretch of each busy transition."""
     pieces = -(-size // stretch)
     counts = np.full(int(pieces.sum()), stretch)
     counts[np.cumsum(pieces) - 1] = size - (pieces - 1) * stretch
-    return counts
+    return counts, (np.cumsum(pieces) - pieces)[chunk.cell] + chunk.place // stretch
 
 
-def _stretch_sums(a: Array, counts: Index) -> tuple[Array, ...]:
-    edges = np.cumsum(counts) - counts
-    top = np.maximum.reduceat(-a, edges)
-    e = np.exp(-a - np.repeat(top, counts))
-    sums = [np.add.reduceat(x, edges) for x in (a, a**2, e, e**2)]
-    return counts, sums[0], sums[1], top, sums[2], sums[3]
+def _stretch_sums(a: Array, busy: Index, size: Index) -> tuple[Array, ...]:
+    quiet = size - busy
+    top = run_tops(-a, busy, quiet)
+    e = np.exp(-a - np.repeat(top, busy))
+    still = quiet * np.exp(-top)
+    sums = [run_sums(x, busy) for x in (a, a**2, e, e**2)]
+    return size, sums[0], sums[1], top, sums[2] + still, sums[3] + still * np.exp(-top)
+
+
+def _spread(a: Array, chunk: Chunk, size: Index) -> Array:
+    """Put the values of busy transitions in their places among quiet ones."""
+    out = np.zeros(int(size.sum()))
+    out[(np.cumsum(size) - size)[chunk.cell] + chunk.place] = a
+    return out
