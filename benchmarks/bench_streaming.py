@@ -15,8 +15,9 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import dask.config
 import numpy as np
@@ -25,6 +26,7 @@ from dask.distributed import Client, LocalCluster
 from irrev.binning import SpikeBins, bin_spikes
 from irrev.ep.chunks import MappedBins, save_bins
 from irrev.ep.maxent import maxent_ep
+from irrev.ep.result import MaxEntEp
 from irrev.ep.streaming import Alone, stream_ep
 from irrev.readers import open_source
 from tasks.cluster import Workers
@@ -71,7 +73,13 @@ def cpu_s() -> float:
     return time.process_time()
 
 
-def measured(recording: MappedBins, workers: int, folds: int) -> tuple[object, dict[str, float]]:
+def everywhere(client: Client, function: Callable[[], float]) -> list[float]:
+    """Call a function on every worker."""
+    found: Any = client.run(function)  # a plain dict: the client is synchronous
+    return list(found.values())
+
+
+def measured(recording: MappedBins, workers: int, folds: int) -> tuple[MaxEntEp, dict[str, float]]:
     """Run one estimate on fresh worker processes."""
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"})
     with (
@@ -87,14 +95,14 @@ def measured(recording: MappedBins, workers: int, folds: int) -> tuple[object, d
         crew = Workers(client, tuple(sorted(client.scheduler_info(n_workers=-1)["workers"])))
         warm = SpikeBins.from_dense(np.eye(4, dtype=bool)[np.arange(400) % 4], 0.01)
         stream_ep(warm, crew=crew)  # imports and compiled kernels
-        before = sum(client.run(cpu_s).values())
+        before = sum(everywhere(client, cpu_s))
         load, start = os.getloadavg()[0], time.perf_counter()
         est = stream_ep(recording, crew=crew, folds=folds)
         wall = time.perf_counter() - start
         figures = {
             "wall_s": wall,
-            "cpu_workers_s": sum(client.run(cpu_s).values()) - before,
-            "worker_mib": max(client.run(peak_mib).values()),
+            "cpu_workers_s": sum(everywhere(client, cpu_s)) - before,
+            "worker_mib": max(everywhere(client, peak_mib)),
             "asking_mib": peak_mib(),
             "load": load,
         }

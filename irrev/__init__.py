@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.ep.path_ep import learn_temporal_score as learn_temporal_score
     from irrev.ep.path_ep import path_ep as path_ep
     from irrev.ep.plugin import plugin_ep as plugin_ep
+    from irrev.ep.streaming import stream_ep as stream_ep
     from irrev.ep.underdamped import underdamped_ep as underdamped_ep
     from irrev.ep.witness import witness as witness
     from irrev.ep.witness_null import required_samples as required_samples
@@ -128,6 +129,7 @@ _HOMES = {
     "save_topics": "irrev.semantic.topics",
     "scalar_test": "irrev.ep.witness_parametric",
     "select_units": "irrev.readers.selection",
+    "stream_ep": "irrev.ep.streaming",
     "underdamped_ep": "irrev.ep.underdamped",
     "watch_stream": "irrev.alignment.monitor",
     "welch_witness": "irrev.ep.witness_welch",

@@ -97,7 +97,7 @@ class Workers:
             )
             for address, a in zip(self.addresses, args, strict=False)
         ]
-        return list(self.client.gather(futures))
+        return [future.result() for future in futures]
 
 
 def crew() -> Workers | None:

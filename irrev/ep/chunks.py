@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ class HeldBins:
 
 @dataclass(frozen=True, slots=True)
 class MappedBins:
-    """A recording in a folder of two arrays, mapped into memory; the folder is all that travels."""
+    """A recording in a folder of two mapped arrays; the folder's name is all that travels."""
 
     folder: str
 
@@ -128,7 +128,7 @@ def cut_rows(
 
 
 @lru_cache(maxsize=8)
-def _mapped(folder: str) -> tuple[NDArray[np.int64], NDArray[np.integer], dict[str, object]]:
+def _mapped(folder: str) -> tuple[NDArray[np.int64], NDArray[np.integer], dict[str, Any]]:
     path = Path(folder)
     meta = json.loads((path / "bins.json").read_text())
     return (
@@ -196,7 +196,7 @@ def _index_type(n_units: int) -> type[np.integer]:
 
 
 def _append_segments(segments: list[list[int]], found: NDArray[np.int64]) -> None:
-    """Add the segments of a part; its first goes on where the last one of the part before ended."""
+    """Add the segments of a part; its first one continues the last of the part before."""
     new = found.tolist()
     if segments and new and segments[-1][1] == new[0][0]:
         segments[-1][1] = new.pop(0)[1]

@@ -90,7 +90,7 @@ class _Series:
 
 def _series(plan: Plan, tests: Sequence[list[HeldSums]], fold: int, k: int) -> _Series:
     blocks = np.flatnonzero(plan.fold_of_block == fold)
-    mine = [tests[b][k] for b in blocks]
+    mine = [tests[b][k] for b in blocks.tolist()]
     n, a, square, tops, e, e2 = (
         np.concatenate([getattr(m, name) for m in mine])
         for name in ("n", "a", "square", "top", "e", "e2")
@@ -172,7 +172,8 @@ def make_result(
     block_steps = np.bincount(plan.cells.block, plan.cells.size).astype(np.int64)
     size = _whole_metric(plan, counts)
     test = reversal_test(sums, block_steps, size, rngs[1], draws=null_draws)
-    theta = pair_matrix(np.mean([e.fit.theta for e in ends], axis=0), n_units)
+    pairs = np.mean([e.fit.theta for e in ends], axis=0)
+    theta = pair_matrix(pairs, n_units)
     mean = sums.sum(axis=0, dtype=np.float64) / block_steps.sum()
     step, path = _trajectory(plan, fitted, series)
     active = np.concatenate([c.active for c in counts])
@@ -215,6 +216,9 @@ def make_result(
         solver="lbfgs",
         coding="+-1",
         observables=("pair",),
+        lag=1,
+        window=1,
+        coefficients={"pair": pairs},
         passes=sum(e.fit.passes for e in ends) * (1.0 - 2.0 / len(ends)),
         step=step,
         trajectory=path,

@@ -18,7 +18,7 @@ then told theta and direction again.
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -226,7 +226,9 @@ def run_tops(y: Array, counts: Index, quiet: Index) -> Array:
 def coupling_matrix(theta: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return antisymmetric couplings as a matrix in the precision of `theta`."""
     n_units = round((1 + (1 + 8 * theta.size) ** 0.5) / 2)
-    return np.ascontiguousarray(pair_matrix(theta, n_units).astype(theta.dtype, copy=False))
+    return np.ascontiguousarray(
+        pair_matrix(theta.astype(np.float64), n_units).astype(theta.dtype, copy=False)
+    )
 
 
 # --- one chunk -----------------------------------------------------------------------------------
@@ -319,7 +321,7 @@ def evaluate_block(
 ) -> tuple[list[HeldSums], Array | None]:
     """Evaluate couplings on one block; `series`: give a of the first ones too, (transition,)."""
     matrices = [coupling_matrix(t) for t in thetas]
-    sums: list[list[tuple[Array, ...]]] = [[] for _ in thetas]
+    sums: list[list[tuple[NDArray[Any], ...]]] = [[] for _ in thetas]
     values: list[Array] = []
     for first, last in chunks:
         part = cells.part(first, last)
@@ -344,7 +346,7 @@ def _stretches(size: Index, stretch: int, chunk: Chunk) -> tuple[Index, Index]:
     return counts, (np.cumsum(pieces) - pieces)[chunk.cell] + chunk.place // stretch
 
 
-def _stretch_sums(a: Array, busy: Index, size: Index) -> tuple[Array, ...]:
+def _stretch_sums(a: Array, busy: Index, size: Index) -> tuple[NDArray[Any], ...]:
     quiet = size - busy
     top = run_tops(-a, busy, quiet)
     e = np.exp(-a - np.repeat(top, busy))
