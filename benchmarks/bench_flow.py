@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import flows  # noqa: F401  sets Prefect's environment first
 from irrev import readers, schema
 
 

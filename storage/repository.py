@@ -108,8 +108,8 @@ class Repository:
         Parameters
         ----------
         at
-            None for the tip of the branch, a tag, a branch, a date or time (UTC unless it says
-            otherwise), a version id or its first characters, five or more, in any case.
+            None for the tip of the branch, a tag, a branch, a run, a date or time (UTC unless it
+            says otherwise), a version id or its first characters, five or more, in any case.
         """
         with one_line_errors(self.ref):
             return versions.resolve(self.ic, self.ref.branch, at)

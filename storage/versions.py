@@ -22,6 +22,7 @@ SHORT = 5  # characters of an id that the user sees
 FULL = 20
 HIDDEN_BRANCHES = ("pending", "lease.", "writing.")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_RUN = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")  # as flows name their runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ def resolve(repo: ic.Repository, branch: str, at: str | None) -> str:
         return repo.lookup_tag(at)
     if at in repo.list_branches():
         return repo.lookup_branch(at)
+    if _RUN.fullmatch(at):
+        return _of_run(repo, at)
     if _DATE.match(at):
         return _as_of(repo, branch, at)
     return _by_prefix(repo, at)
@@ -135,21 +138,29 @@ def _as_of(repo: ic.Repository, branch: str, at: str) -> str:
     raise StoreError(f"no version on {branch} at or before {at}; {since} (UTC).")
 
 
+def _of_run(repo: ic.Repository, run: str) -> str:
+    """Find the version that a run made."""
+    made = (info.id for info in _all_versions(repo) if info.metadata.get("run_id") == run)
+    if (found := next(made, None)) is None:
+        raise StoreError(f"no version was made by run {run}; `log` lists the runs.")
+    return found
+
+
 def _by_prefix(repo: ic.Repository, at: str) -> str:
     prefix = at.upper()
     if not re.fullmatch(rf"[0-9A-Z]{{{SHORT},{FULL}}}", prefix):
         raise StoreError(
-            f"{at!r} is no tag, branch, date or version id; `log` lists the versions, "
+            f"{at!r} is no tag, branch, date, run or version id; `log` lists the versions, "
             f"of whose ids the first {SHORT} characters are enough."
         )
-    if found := {i for i in _all_ids(repo) if i.startswith(prefix)}:
+    if found := {v.id for v in _all_versions(repo) if v.id.startswith(prefix)}:
         if len(found) == 1:
             return found.pop()
         raise StoreError(f"{at} begins {len(found)} versions: {', '.join(sorted(found))}.")
     raise StoreError(f"there is no version {at}; `log` lists them, expired ones are gone.")
 
 
-def _all_ids(repo: ic.Repository) -> Iterator[str]:
+def _all_versions(repo: ic.Repository) -> Iterator[ic.SnapshotInfo]:
     """Walk every version that a visible branch or a tag leads to."""
     seen: set[str] = set()
     starts = [{"branch": b} for b in visible_branches(repo)]
@@ -158,4 +169,4 @@ def _all_ids(repo: ic.Repository) -> Iterator[str]:
             if info.id in seen:
                 break
             seen.add(info.id)
-            yield info.id
+            yield info

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -7,13 +8,14 @@ from storage.repository import Repository
 from storage.versions import shorten
 
 GROUP = "results/spikes/maxent"
+RUN = "20260101T00000{}-abcdef"
 
 
 @pytest.fixture
 def three(repo, table):
     """A repository with three versions, and their ids."""
     ids = [
-        repo.commit({GROUP: table + i}, message=f"run {i}", metadata={"run_id": f"r{i}"})
+        repo.commit({GROUP: table + i}, message=f"run {i}", metadata={"run_id": RUN.format(i)})
         for i in range(3)
     ]
     return repo, ids
@@ -32,7 +34,7 @@ def test_log__lists_what_users_made_newest_first(three):
     assert [v.short for v in log] == [v.id[:5] for v in log]
     assert [v.tags for v in log] == [(), ("v1",), ()]
     assert log[0].message == "run 2"
-    assert log[0].metadata == {"run_id": "r2"}
+    assert log[0].metadata == {"run_id": RUN.format(2)}
 
 
 def test_resolve__opens_by_id_prefix_tag_and_branch(three):
@@ -45,6 +47,13 @@ def test_resolve__opens_by_id_prefix_tag_and_branch(three):
     for one in ids:
         assert repo.resolve(one) == repo.resolve(one[:5]) == repo.resolve(one[:7].lower()) == one
     assert [float(repo.read(GROUP, at=i)["ep_rate"][0]) for i in ids] == [0, 1, 2]
+
+
+def test_resolve__opens_by_run(three):
+    repo, ids = three
+    assert [repo.resolve(RUN.format(i)) for i in range(3)] == ids
+    with pytest.raises(StoreError, match="no version was made by run 20260101T000009-abcdef"):
+        repo.resolve(RUN.format(9))
 
 
 def test_resolve__opens_by_date(three):
@@ -70,7 +79,7 @@ def test_resolve__of_an_empty_store_by_date_says_so(repo):
 
 def test_resolve__says_what_it_takes(three):
     repo, ids = three
-    with pytest.raises(StoreError, match="'v9' is no tag, branch, date or version id"):
+    with pytest.raises(StoreError, match="'v9' is no tag, branch, date, run or version id"):
         repo.resolve("v9")
     absent = next(c * 5 for c in "0123" if not any(i.startswith(c * 5) for i in ids))
     with pytest.raises(StoreError, match=f"there is no version {absent}"):
@@ -82,7 +91,8 @@ def test_resolve__says_what_it_takes(three):
 def test_resolve__refuses_a_prefix_of_two(monkeypatch, three):
     repo, _ = three
     ids = ["ABCDE" + "0" * 15, "ABCDE" + "1" * 15]
-    monkeypatch.setattr("storage.versions._all_ids", lambda _: ids)
+    infos = [SimpleNamespace(id=i, metadata={}) for i in ids]
+    monkeypatch.setattr("storage.versions._all_versions", lambda _: infos)
     with pytest.raises(StoreError, match="abcde begins 2 versions"):
         repo.resolve("abcde")
     assert repo.resolve("abcde1") == ids[1]
