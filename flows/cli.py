@@ -6,13 +6,12 @@ Exit status: 0 done, 1 some shards failed or are in quarantine, 2 the user's mis
 import os
 import sys
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from flows import show
+from flows import cli_history, show
 from flows.ahead import read_ahead
 from flows.config import Pipeline, load
 from flows.console import (
@@ -23,10 +22,10 @@ from flows.console import (
     friendly,
     out,
     print_json,
-    shown_progress,
 )
 from flows.estimate import Estimate, estimate_plan
 from flows.explain import full_text
+from flows.launch import quiet_prefect, run_flows
 from flows.page import page_path, write_page
 from flows.plan import Plan, plan_flow
 from flows.server import server
@@ -40,22 +39,31 @@ app = typer.Typer(
 )
 alerts = typer.Typer(help="List and acknowledge alerts of the monitor.", no_args_is_help=True)
 app.add_typer(alerts, name="alerts")
+app.add_typer(cli_history.app)
 LOOK_AHEAD = 16  # unread items that `run` looks into before it starts; `plan` looks into all
 
 
 @app.command()
 @friendly
-def plan(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
+def plan(
+    config: ConfigOption = DEFAULT,
+    profile: Annotated[str, typer.Option(help="cost it with another profile")] = "",
+    as_json: JsonOption = False,
+) -> None:
     """Say what would run, why, and at what cost."""
-    pipeline = load(config)
+    pipeline = load(config).with_profile(profile)
     plans = _looked(pipeline, _plans(pipeline))
+    costs = [_estimate(pipeline, p) for p in plans]
     if as_json:
-        print_json([show.plan_record(p, _estimate(pipeline, p)) for p in plans])
+        print_json([show.plan_record(p, c) for p, c in zip(plans, costs, strict=True)])
         return
-    for one in plans:
-        out.print(show.headline(one, _estimate(pipeline, one)))
+    for one, cost in zip(plans, costs, strict=True):
+        out.print(show.headline(one, cost))
     out.print()
     out.print(show.plan_table(plans))
+    if any(p.todo for p in plans):
+        out.print()
+        out.print(show.cost_table(dict(zip((p.flow for p in plans), costs, strict=True))))
 
 
 @app.command()
@@ -75,25 +83,12 @@ def run(
     page_path(pipeline)  # an unwritable page is found before the work, not after it
     todo = [p.flow for p in plans if not p.idle]
     if todo:
-        # a task's traceback belongs to its stored failure, not to the terminal
-        os.environ["PREFECT_LOGGING_LEVEL"] = "INFO" if verbose else "CRITICAL"
+        quiet_prefect(verbose=verbose)
         with server():
-            changed = _run_flows(config, pipeline, todo, quiet=as_json)
+            changed = run_flows(config, pipeline, todo, quiet=as_json)
     else:
         changed = False
     _conclude(pipeline, changed=changed, as_json=as_json)
-
-
-def _run_flows(config: str, pipeline: Pipeline, flows: list[str], *, quiet: bool) -> bool:
-    """Run flows one after the other where work runs; say whether a version was made."""
-    from flows.runners import cluster  # after the server is up: this imports Prefect
-
-    changed = False
-    with cluster(pipeline.compute), shown_progress(quiet=quiet):
-        for name in flows:
-            entry = getattr(import_module(f"flows.{name}"), name)
-            changed |= entry(config).changed
-    return changed
 
 
 def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:
@@ -193,7 +188,7 @@ def report(config: ConfigOption = DEFAULT, at: AtOption = None) -> None:
 def monitor(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
     """Watch new transcripts once and send the alerts they raise."""
     load(config)  # mistakes are told before a server starts
-    os.environ["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
+    quiet_prefect()
     with server():
         from flows.monitor import monitor as watch  # after the server is up: imports Prefect
 
@@ -262,5 +257,4 @@ def _looked(pipeline: Pipeline, plans: list[Plan]) -> list[Plan]:
 
 
 def _estimate(pipeline: Pipeline, plan: Plan) -> Estimate:
-    repo = show.store_if_any(pipeline)
-    return estimate_plan(plan, repo, workers=pipeline.compute.workers)
+    return estimate_plan(plan, show.store_if_any(pipeline), pipeline.compute)

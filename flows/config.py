@@ -91,6 +91,30 @@ class Pipeline(Model):
             url = str((self.folder / url).resolve())
         return StoreRef(url, self.store.branch)
 
+    def on_branch(self, branch: str) -> "Pipeline":
+        """Return the pipeline with its results on another branch; none: the same."""
+        if not branch:
+            return self
+        return self.model_copy(update={"store": self.store.model_copy(update={"branch": branch})})
+
+    def with_profile(self, profile: str) -> "Pipeline":
+        """Return the pipeline with its work in another place; none: the same.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such profile.
+        """
+        if not profile:
+            return self
+        try:
+            compute = Compute.model_validate(
+                {**self.compute.model_dump(mode="json"), "profile": profile}
+            )
+        except ValidationError as error:
+            raise ConfigError(f"--{_first_line(error)}") from None
+        return self.model_copy(update={"compute": compute})
+
     def redacted(self) -> dict[str, Any]:
         """Return the file with all defaults as plain data, without user names in URLs."""
         text = self.model_dump_json(by_alias=True)

@@ -1,34 +1,34 @@
 """Diffusion models: samples and a model -> decisions, information and cost -> store."""
 
 from functools import partial
-from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 
+from flows.measuring import measure
 from flows.runners import ModelPlace, model_place, threads
+from flows.scope import WHOLE, Scope
 from flows.shards import Shard
 from flows.steps import (
     Ingested,
     Run,
     RunSummary,
     ingest,
-    measure,
     open_run,
     plan_run,
     publish_findings,
 )
 from storage.inputs import scratch_place
 from storage.lookup import content_key
+from tasks.batches import Step
 from tasks.diffusion import infer_diffusion, train_model
 
 IDLE = ModelPlace(None, "cpu", "")
 
 
-@flow(name="diffusion", task_runner=threads(16))
-def diffusion(config: str = "pipeline.yaml") -> RunSummary:
+@flow(name="diffusion", task_runner=threads())
+def diffusion(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary:
     """Follow paths of data and of the model over the noise levels, for every source."""
-    with open_run(config, "diffusion") as run:
+    with open_run(config, "diffusion", scope) as run:
         working = run.place != "idle"
         place = model_place(run.pipeline.compute.device) if working else IDLE
         ingested = ingest(run)
@@ -52,11 +52,9 @@ def model_of(run: Run, ingested: Ingested) -> tuple[str, str] | None:
     return scratch_place(key), run.pending.snapshot()
 
 
-def infer(
-    model_at: tuple[str, str] | None, place: ModelPlace, run: Run, shard: Shard
-) -> PrefectFuture[Any]:
+def infer(model_at: tuple[str, str] | None, place: ModelPlace, run: Run, shard: Shard) -> Step:
     """Hand one shard to its task."""
-    return infer_diffusion.submit(
+    arguments = (
         shard.id,
         run.repo.ref,
         shard.input.at,
@@ -69,3 +67,4 @@ def infer(
         place.resources,
         run.pipeline.compute.timeout,
     )
+    return Step(infer_diffusion, arguments)

@@ -1,11 +1,12 @@
 """What would run, why, and at what cost; reads the store and file stamps, starts nothing."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from flows import catalogue
 from flows.catalogue import Entry
 from flows.config import Pipeline
+from flows.scope import WHOLE, Scope
 from flows.shards import Input, Shard, make_shards
 from flows.sources import Item
 from flows.specs import FlowSpec
@@ -30,6 +31,7 @@ class Plan:
     shards: list[Planned]
     quarantined: list[tuple[str, str]]  # item or shard, reason
     gone: list[str]  # stored shards that are no longer planned
+    left: list[str]  # items on record that are no longer there
 
     @property
     def todo(self) -> list[Planned]:
@@ -39,7 +41,7 @@ class Plan:
     @property
     def idle(self) -> bool:
         """Say whether there is nothing to do."""
-        return not (self.unread or self.todo or self.gone)
+        return not (self.unread or self.todo or self.gone or self.left)
 
 
 def items_of(pipeline: Pipeline, flow: str) -> list[Item]:
@@ -53,32 +55,48 @@ def items_of(pipeline: Pipeline, flow: str) -> list[Item]:
 
 
 def split_known(
-    pipeline: Pipeline, spec: FlowSpec, entries: dict[str, Entry]
-) -> tuple[list[Entry], list[Item]]:
-    """Separate the items whose reading is on record from those to be read."""
+    pipeline: Pipeline, spec: FlowSpec, entries: dict[str, Entry], scope: Scope = WHOLE
+) -> tuple[list[Entry], list[Item], list[str]]:
+    """Separate items whose reading is on record, those to be read, and names of those that left.
+
+    With a release in scope all its items are taken as they were read then, whatever became of
+    their files.
+    """
+    if scope.release:
+        sources = pipeline.flows.chosen()[spec.name].sources
+        taken = [e for e in entries.values() if e.source in sources and scope.takes(e.item)]
+        return taken, [], []
     known: list[Entry] = []
     unread: list[Item] = []
-    for item in items_of(pipeline, spec.name):
-        reading = catalogue.read_hash(spec.read_config(pipeline.sources[item.source]))
-        entry = catalogue.still_known(entries.get(item.name), item, reading)
+    hashes = {
+        name: catalogue.read_hash(spec.read_config(pipeline.sources[name]))
+        for name in pipeline.flows.chosen()[spec.name].sources
+    }
+    for item in scope.chosen(items_of(pipeline, spec.name)):
+        entry = catalogue.still_known(entries.get(item.name), item, hashes[item.source])
         if entry is not None:
             known.append(entry)
         else:
             unread.append(item)
-    return known, unread
+    there = {e.item for e in known} | {i.name for i in unread}
+    return known, unread, [name for name in entries if name not in there] if scope.whole else []
 
 
-def plan_flow(pipeline: Pipeline, spec: FlowSpec, repo: Repository | None) -> Plan:
+def plan_flow(
+    pipeline: Pipeline, spec: FlowSpec, repo: Repository | None, scope: Scope = WHOLE
+) -> Plan:
     """Plan one flow from what is on record.
 
     Items that were never read, or whose file changed, appear as `unread`: their conditions are
     not known before they are read.
     """
     if repo is None:
-        return Plan(spec.name, items_of(pipeline, spec.name), [], [], [])
+        return Plan(spec.name, scope.chosen(items_of(pipeline, spec.name)), [], [], [], [])
     at = repo.resolve()
-    known, unread = split_known(pipeline, spec, catalogue.load(repo, spec.name, at=at))
-    return plan_inputs(pipeline, spec, repo, [e.as_input(at) for e in known], unread)
+    entries = catalogue.load(repo, spec.name, at=at)
+    known, unread, left = split_known(pipeline, spec, entries, scope)
+    inputs = [e.as_input(at) for e in known]
+    return plan_inputs(pipeline, spec, repo, inputs, unread, scope=scope, left=left)
 
 
 def plan_inputs(
@@ -87,8 +105,16 @@ def plan_inputs(
     repo: Repository | None,
     inputs: Iterable[Input],
     unread: Iterable[Item] = (),
+    *,
+    scope: Scope = WHOLE,
+    failed: Collection[str] = (),
+    left: Sequence[str] = (),
 ) -> Plan:
-    """Compare the shards of the given inputs with the stored results."""
+    """Compare the shards of the given inputs with the stored results.
+
+    Results of items that are out of scope, not yet read, or could not be read this time
+    (`failed`) stay as they are; items that `left` are passed on.
+    """
     inputs, unread = list(inputs), list(unread)
     block = pipeline.flows.chosen()[spec.name]
     if spec.pieces is not None:
@@ -112,10 +138,12 @@ def plan_inputs(
         if not reason and row is not None and row["status"] == "quarantined":
             quarantined.append((shard.id, row["error"]))
         planned.append(Planned(shard, reason))
-    waiting = {item.name for item in unread}
-    names = {s.id for s in shards}
-    gone = [n for n, row in stored.items() if n not in names and row["source"] not in waiting]
-    return Plan(spec.name, unread, planned, quarantined, gone)
+    gone = []
+    if scope.whole:
+        waiting = {item.name for item in unread} | set(failed)
+        names = {s.id for s in shards}
+        gone = [n for n, row in stored.items() if n not in names and row["source"] not in waiting]
+    return Plan(spec.name, unread, planned, quarantined, gone, list(left))
 
 
 def _stored_rows(repo: Repository, spec: FlowSpec) -> dict[str, dict[str, str]]:

@@ -18,6 +18,7 @@ from tasks.cluster import has_workers, use_client, worker_resource
 
 NVIDIA = Path("/proc/driver/nvidia/gpus")  # one folder a device
 _place = ""  # description of the place that is open
+MOST_UNDER_WAY = 2048  # threads are made when they are needed: two beside those of the workers
 START_TIMEOUT = "60s"  # a scheduler or worker that has not answered by then will not
 
 
@@ -30,7 +31,7 @@ class ModelPlace:
     note: str
 
 
-def threads(n: int) -> TaskRunner[Any]:
+def threads(n: int = MOST_UNDER_WAY) -> TaskRunner[Any]:
     """Run Prefect tasks in `n` threads of the flow process; each waits for its own work."""
     return ThreadPoolTaskRunner(max_workers=n)
 

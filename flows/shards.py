@@ -28,6 +28,20 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """What measuring reads from the configuration; one for all shards that share it."""
+
+    config: dict[str, Any]
+    json: str  # canonical: sorted keys, no spaces
+    hash: str  # SHA-256 of it
+
+
+def _stage(config: dict[str, Any]) -> Stage:
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return Stage(config, text, hashlib.sha256(text.encode()).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
 class Shard:
     """One unit of work and of skipping."""
 
@@ -36,20 +50,15 @@ class Shard:
     source: str
     condition: str
     input: Input
-    config: dict[str, Any]  # exactly what the stage reads
+    stage: "Stage"
     method: str
     method_version: int
     seed: int
 
     @property
-    def config_json(self) -> str:
-        """Return the parameters as canonical JSON: sorted keys, no spaces."""
-        return json.dumps(self.config, sort_keys=True, separators=(",", ":"))
-
-    @property
-    def config_hash(self) -> str:
-        """Return the hash of the parameters."""
-        return hashlib.sha256(self.config_json.encode()).hexdigest()
+    def config(self) -> dict[str, Any]:
+        """Return exactly what the stage reads."""
+        return self.stage.config
 
     @property
     def key(self) -> str:
@@ -71,8 +80,8 @@ class Shard:
             "source": self.item,
             "condition": self.condition,
             "input_hash": self.input.sha256,
-            "config_hash": self.config_hash,
-            "config": self.config_json,
+            "config_hash": self.stage.hash,
+            "config": self.stage.json,
             "method_version": self.method_version,
             "seed": self.seed,
         }
@@ -101,8 +110,12 @@ def make_shards(
         a source changes no other result.
     """
     shards = []
+    stages: dict[tuple[str, str], Stage] = {}
     for item in inputs:
         for condition, selection in item.selections.items():
+            known = item.source, json.dumps(selection)
+            if known not in stages:
+                stages[known] = _stage({**configs[item.source], "selection": selection})
             name = f"{item.item}:{condition}"
             digest = hashlib.sha256(f"{seed}:{method}:{name}".encode()).digest()
             shards.append(
@@ -112,7 +125,7 @@ def make_shards(
                     source=item.source,
                     condition=condition,
                     input=item,
-                    config={**configs[item.source], "selection": selection},
+                    stage=stages[known],
                     method=method,
                     method_version=method_version,
                     seed=int.from_bytes(digest[:4], "big"),

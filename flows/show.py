@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from flows.blocks import Flows
 from flows.config import Pipeline
-from flows.estimate import Estimate
+from flows.estimate import Estimate, costs_of, describe, duration, size
 from flows.plan import Plan
 from flows.specs import SPECS, Column, FlowSpec
 from irrev.errors import StoreError
@@ -126,12 +126,17 @@ def comparison_records(repo: Repository, a: str, b: str) -> list[dict[str, Any]]
 
 def comparison_table(repo: Repository, a: str, b: str) -> Table:
     """Return the comparison as a table."""
+    return change_table(comparison_records(repo, a, b), a, b)
+
+
+def change_table(rows: Iterable[dict[str, Any]], a: str, b: str) -> Table:
+    """Return records of a comparison as a table."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("flow", "shard", a, b, "change"):
         table.add_column(
             title, justify="left" if title in ("flow", "shard", "change") else "right"
         )
-    for row in comparison_records(repo, a, b):
+    for row in rows:
         table.add_row(
             row["flow"], row["shard"], _number(row["old"]), _number(row["new"]), row["change"]
         )
@@ -159,18 +164,26 @@ def version_records(repo: Repository) -> list[dict[str, Any]]:
 def version_table(repo: Repository) -> Table:
     """List the versions of the branch with where they come from."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("version", "when (UTC)", "what", "code", "run", "tags"):
+    for title in ("version", "when (UTC)", "what", "took (expected)", "code", "run", "tags"):
         table.add_column(title, no_wrap=title != "what")
     for version in repo.log():
         table.add_row(
             version.short,
             f"{version.written_at:%Y-%m-%d %H:%M:%S}",
             version.message,
+            _took(version.metadata.get("cost")),
             str(version.metadata.get("code_version", "")),
             str(version.metadata.get("run_id", "")),
             " ".join(version.tags),
         )
     return table
+
+
+def _took(cost: Mapping[str, Any] | None) -> str:
+    if not cost:
+        return ""
+    was, expected = (cost[kind]["core_seconds"] for kind in ("actual", "estimate"))
+    return f"{duration(was)} ({duration(expected)})"
 
 
 # --- plan and state ------------------------------------------------------------------------------
@@ -202,8 +215,41 @@ def plan_record(plan: Plan, estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def plan_table(plans: Iterable[Plan]) -> Table:
-    """Say for every shard whether and why it would run."""
+def cost_table(costs: Mapping[str, Estimate]) -> Table:
+    """Return what each flow of a plan would take, and all together."""
+    workers = next(iter(costs.values())).workers
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("cost")
+    titles = ("shards", "core-hours", "GPU-hours", "read", "written", "a worker")
+    for title in (*titles, f"time ({workers} workers)"):
+        table.add_column(title, justify="right")
+    table.add_column("from")
+    rows = {flow: [c] for flow, c in costs.items() if c.shards}
+    if len(rows) > 1:
+        rows["all"] = [c for (c,) in rows.values()]
+    for name, parts in rows.items():
+        runs = sum(c.from_runs for c in parts)
+        table.add_row(
+            name,
+            f"{sum(c.shards for c in parts):,.0f}",
+            f"{sum(c.core_seconds for c in parts) / 3600:.3g}",
+            f"{sum(c.gpu_seconds for c in parts) / 3600:.3g}",
+            size(sum(c.read_bytes for c in parts)),
+            size(sum(c.written_bytes for c in parts)),
+            size(max(c.peak_bytes for c in parts)),
+            duration(sum(c.seconds for c in parts)),
+            f"formulas and {runs:,} timings" if runs else "formulas",
+        )
+    return table
+
+
+LISTED = 500  # rows that a terminal shows; longer plans are counted by reason
+
+
+def plan_table(plans: Sequence[Plan]) -> Table:
+    """Say for every shard whether and why it would run; very many are counted by reason."""
+    if sum(len(p.unread) + len(p.shards) for p in plans) > LISTED:
+        return _reason_table(plans)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("flow", "shard", "would run because"):
         table.add_column(title)
@@ -216,6 +262,24 @@ def plan_table(plans: Iterable[Plan]) -> Table:
             table.add_row(plan.flow, name, f"quarantined: {reason}")
         for name in plan.gone:
             table.add_row(plan.flow, name, "leaves the table: no longer planned")
+    return table
+
+
+def _reason_table(plans: Sequence[Plan]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("flow")
+    table.add_column("number", justify="right")
+    table.add_column("would run because (each shard: --json)")
+    for plan in plans:
+        reasons = Counter(p.reason or "up to date" for p in plan.shards)
+        if plan.unread:
+            reasons["to be read: new, or their files changed"] = len(plan.unread)
+        if plan.gone:
+            reasons["leave the table: no longer planned"] = len(plan.gone)
+        if plan.quarantined:
+            reasons["quarantined"] = len(plan.quarantined)
+        for reason, number in reasons.most_common(LISTED):
+            table.add_row(plan.flow, f"{number:,}", reason)
     return table
 
 
@@ -238,6 +302,7 @@ def state(repo: Repository, flows: Iterable[str]) -> dict[str, Any]:
             if lease.alive(now)
         ],
         "unpublished": len(Pending(repo).keys()),
+        "costs": {flow: costs[0] for flow in flows if (costs := costs_of(repo, flow))},
         "quarantine": [row for flow in flows for row in quarantine(repo, flow)],
     }
 
@@ -264,6 +329,10 @@ def state_lines(state: dict[str, Any]) -> list[str]:
         lines.append(f"results    {flow}: {parts}")
     for run in state["running"]:
         lines.append(f"running    since {run['since']}, process {run['pid']} on {run['host']}")
+    for flow, cost in state["costs"].items():
+        lines.append(
+            f"cost       {flow}: {cost['shards']:,} shards took (expected) {describe(cost)}"
+        )
     if state["unpublished"]:
         fate = "the run at work" if state["running"] else "the next run: this one was cut off"
         lines.append(f"unfinished {state['unpublished']} pieces wait to be published by {fate}")

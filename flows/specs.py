@@ -46,6 +46,9 @@ class Column:
     form: str = "{}"
 
 
+ROW_BYTES = 2e4  # a row of a result table with its identity and draws (measured)
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What one shard is expected to take."""
@@ -53,6 +56,8 @@ class Cost:
     seconds: float
     read_bytes: float
     peak_bytes: float  # memory of the worker
+    written_bytes: float = ROW_BYTES
+    gpu_seconds: float = 0.0  # part of `seconds` that is spent on a GPU, if there is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +146,7 @@ def _cost_spikes(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
         seconds=OVERHEAD_S + PAIR_S * PASSES * folds * pairs,
         read_bytes=size["bytes"],
         peak_bytes=3 * size["bytes"] + 8 * n_bins * folds + 60 * theta_bytes,
+        written_bytes=ROW_BYTES + 4 * theta_bytes,
     )
 
 
@@ -181,6 +187,7 @@ def _cost_timeseries(size: Mapping[str, float], config: Mapping[str, Any]) -> Co
         seconds=seconds,
         read_bytes=size["bytes"],
         peak_bytes=size["bytes"] + 12 * n * channels + 64 * channels**2 * 2 * options["n_bands"],
+        written_bytes=ROW_BYTES + 8 * pairs * (options["n_bands"] + 40),  # coherence, statistics
     )
 
 
@@ -206,10 +213,12 @@ STEP_S = 3e-5  # one step of a film, raw and corrected, plane, s (measured, busy
 
 def _cost_trajectories(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
     """Estimate by points: currents are summed a few times, whatever the number of tracks."""
+    seconds = 1.0 + STEP_S * size["point"]
     return Cost(
-        seconds=1.0 + STEP_S * size["point"],
+        seconds=seconds,
         read_bytes=size["bytes"],
         peak_bytes=4 * size["bytes"] + 3e8,
+        gpu_seconds=seconds if config["ep"]["features"] == "network" else 0.0,
     )
 
 
@@ -274,15 +283,20 @@ def _measure_triplets(block: TripletsBlock, source: TripletsSource) -> dict[str,
 
 ANSWER_S = 0.4  # one answer with its context, s (measured, one core: 0.07 short, 0.4 long texts)
 ENCODER_S, ENCODER_BYTES = 10.0, 1.2e9  # loading MiniLM (measured)
+SENTENCES, VECTOR_BYTES = 20.0, 1536.0  # of one answer with its context; 384 numbers each
 
 
 def _cost_triplets(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
     """Estimate by answers; contexts that repeat are embedded once, which is not known yet."""
     small = config["encoder"] == "hashing"
+    seconds = (0.05 if small else ANSWER_S) * size["triplet"] + (0.0 if small else ENCODER_S)
+    vectors = SENTENCES * VECTOR_BYTES * size["triplet"] if config["keep_vectors"] else 0.0
     return Cost(
-        seconds=(0.05 if small else ANSWER_S) * size["triplet"] + (0.0 if small else ENCODER_S),
+        seconds=seconds,
         read_bytes=size["bytes"],
         peak_bytes=3 * size["bytes"] + (0.0 if small else ENCODER_BYTES),
+        written_bytes=ROW_BYTES + 200 * size["triplet"] + vectors,
+        gpu_seconds=0.0 if small else seconds,
     )
 
 
@@ -320,10 +334,13 @@ def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cos
     """Estimate by states evaluated: (classes + 1) x levels x paths, ten classes assumed."""
     paths = config["n_paths"] or size["sample"]
     states = 11 * config["levels"]["n"] * paths
+    seconds = START_S + ROW_S * states * 12
     return Cost(
-        seconds=START_S + ROW_S * states * 12,
+        seconds=seconds,
         read_bytes=size["bytes"],
         peak_bytes=3e8 + 3 * size["bytes"],
+        written_bytes=ROW_BYTES + 8 * config["levels"]["n"] * (paths + 50),
+        gpu_seconds=seconds,
     )
 
 

@@ -1,30 +1,30 @@
 """Trajectories: ingestion -> entropy production learned from currents -> store."""
 
 from functools import partial
-from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 
 from flows.blocks import TrajectoriesBlock
+from flows.measuring import measure
 from flows.runners import ModelPlace, model_place, threads
+from flows.scope import WHOLE, Scope
 from flows.shards import Shard
 from flows.steps import (
     Run,
     RunSummary,
     ingest,
-    measure,
     open_run,
     plan_run,
     publish_findings,
 )
+from tasks.batches import Step
 from tasks.currents import infer_currents
 
 
-@flow(name="trajectories", task_runner=threads(16))
-def trajectories(config: str = "pipeline.yaml") -> RunSummary:
+@flow(name="trajectories", task_runner=threads())
+def trajectories(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary:
     """Measure the entropy production of every set of trajectories under every condition."""
-    with open_run(config, "trajectories") as run:
+    with open_run(config, "trajectories", scope) as run:
         ingested = ingest(run)
         plan = plan_run(run, ingested)
         place = _place(run) if plan.todo else None
@@ -38,9 +38,9 @@ def _place(run: Run) -> ModelPlace | None:
     return model_place(run.pipeline.compute.device) if networks else None
 
 
-def infer(run: Run, shard: Shard, *, place: ModelPlace | None) -> PrefectFuture[Any]:
+def infer(run: Run, shard: Shard, *, place: ModelPlace | None) -> Step:
     """Hand one shard to its task."""
-    return infer_currents.submit(
+    arguments = (
         shard.id,
         run.repo.ref,
         shard.input.at,
@@ -51,3 +51,4 @@ def infer(run: Run, shard: Shard, *, place: ModelPlace | None) -> PrefectFuture[
         place.device if place else "cpu",
         place.resources if place else None,
     )
+    return Step(infer_currents, arguments)

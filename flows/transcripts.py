@@ -1,30 +1,30 @@
 """Chat logs: ingestion -> classes -> entropy of behaviour and drift -> store."""
 
 from functools import partial
-from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 
+from flows.measuring import measure
 from flows.runners import ModelPlace, model_place, threads
+from flows.scope import WHOLE, Scope
 from flows.shards import Shard
 from flows.steps import (
     Run,
     RunSummary,
     ingest,
-    measure,
     open_run,
     plan_run,
     publish_findings,
 )
 from storage.layout import node_name
 from tasks.alignment import infer_behaviour
+from tasks.batches import Step
 
 
-@flow(name="transcripts", task_runner=threads(16))
-def transcripts(config: str = "pipeline.yaml") -> RunSummary:
+@flow(name="transcripts", task_runner=threads())
+def transcripts(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary:
     """Measure the behaviour of every model and variant under every stress."""
-    with open_run(config, "transcripts") as run:
+    with open_run(config, "transcripts", scope) as run:
         # A run with nothing to do starts no workers; nothing is then sent to this place.
         place = model_place(run.pipeline.compute.device if run.place != "idle" else "cpu")
         ingested = ingest(run)
@@ -33,10 +33,10 @@ def transcripts(config: str = "pipeline.yaml") -> RunSummary:
         return publish_findings(run, ingested, plan, findings)
 
 
-def infer(place: ModelPlace, run: Run, shard: Shard) -> PrefectFuture[Any]:
+def infer(place: ModelPlace, run: Run, shard: Shard) -> Step:
     """Hand one shard to its task; only a classifier asks for a model's place."""
     encodes = bool(shard.config["classifier"])
-    return infer_behaviour.submit(
+    arguments = (
         shard.id,
         run.repo.ref,
         shard.input.at,
@@ -49,3 +49,4 @@ def infer(place: ModelPlace, run: Run, shard: Shard) -> PrefectFuture[Any]:
         place.resources if encodes else None,
         run.pipeline.compute.timeout,
     )
+    return Step(infer_behaviour, arguments)

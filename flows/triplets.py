@@ -1,32 +1,32 @@
 """Questions, contexts, answers: ingestion -> topics -> faithfulness and its fellows -> store."""
 
 from functools import partial
-from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture
 
+from flows.measuring import measure
 from flows.runners import ModelPlace, model_place, threads
+from flows.scope import WHOLE, Scope
 from flows.shards import Shard
 from flows.steps import (
     Ingested,
     Run,
     RunSummary,
     ingest,
-    measure,
     open_run,
     plan_run,
     publish_findings,
 )
 from storage.layout import node_name
+from tasks.batches import Step
 from tasks.semantic import infer_faithfulness
 from tasks.topics import infer_topics
 
 
-@flow(name="triplets", task_runner=threads(16))
-def triplets(config: str = "pipeline.yaml") -> RunSummary:
+@flow(name="triplets", task_runner=threads())
+def triplets(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary:
     """Score every answer of every source."""
-    with open_run(config, "triplets") as run:
+    with open_run(config, "triplets", scope) as run:
         # A run with nothing to do starts no workers; nothing is then sent to this place.
         place = model_place(run.pipeline.compute.device if run.place != "idle" else "cpu")
         ingested = ingest(run)
@@ -59,9 +59,9 @@ def fit_missing_topics(place: ModelPlace, run: Run, ingested: Ingested) -> None:
         future.result()
 
 
-def infer(place: ModelPlace, run: Run, shard: Shard) -> PrefectFuture[Any]:
+def infer(place: ModelPlace, run: Run, shard: Shard) -> Step:
     """Hand one shard to its task."""
-    return infer_faithfulness.submit(
+    arguments = (
         shard.id,
         run.repo.ref,
         shard.input.at,
@@ -75,3 +75,4 @@ def infer(place: ModelPlace, run: Run, shard: Shard) -> PrefectFuture[Any]:
         place.resources,
         run.pipeline.compute.timeout,
     )
+    return Step(infer_faithfulness, arguments)

@@ -205,6 +205,21 @@ register(
         Variable("shard", ("shard",), "text", "", "shard computed in this run"),
         Variable("seconds", ("shard",), "float", "s", "computing time"),
         Variable("reason", ("shard",), "text", "", "why it ran"),
+        Variable("status", ("shard",), "text", "", "done, failed or quarantined", required=False),
+        Variable("error", ("shard",), "text", "", "what went wrong", required=False),
+    ],
+)
+
+register(
+    "comparison",
+    [
+        Variable("shard", ("shard",), "text", "", "source:condition"),
+        Variable("change", ("shard",), "text", "", "what became of the result"),
+        *(
+            Variable(f"{when}{end}", ("shard",), "float", "", f"{words}{what}")
+            for when, words in (("old", "value in the release"), ("new", "value now"))
+            for end, what in (("", ""), ("_low", ", lower end"), ("_high", ", upper end"))
+        ),
     ],
 )
 

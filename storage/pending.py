@@ -101,9 +101,12 @@ class Pending:
         raise StoreError(f"{self._ref.url}: nothing pending under {key}; compute it again.")
 
     def load(
-        self, keys: Iterable[str], *, at: str | None = None
+        self, keys: Iterable[str], *, at: str | None = None, part: str = ""
     ) -> Iterator[tuple[str, dict[str, xr.Dataset]]]:
-        """Read many items, put by put; faster than one `get` each. Absent keys are left out."""
+        """Read many items, put by put; faster than one `get` each. Absent keys are left out.
+
+        With `part` only the Dataset of that name is decoded.
+        """
         wanted = set(keys)
         with one_line_errors(self._ref):
             for array, table in self._puts(at):
@@ -111,7 +114,8 @@ class Pending:
                 # many items of a put: one read of all of it, which is no more than was put at once
                 body = _bytes(array, 0, array.shape[0]) if len(hit) > 1 else None
                 for key in hit:
-                    yield key, _item(array, table[key], body)
+                    places = {part: table[key][part]} if part else table[key]
+                    yield key, _item(array, places, body)
                 wanted -= table.keys()
                 if not wanted:
                     return

@@ -230,11 +230,16 @@ class Repository:
 
     # --- names -------------------------------------------------------------------------------
 
-    def log(self) -> list[Version]:
-        """List the versions of the branch, newest first."""
+    def log(self, *, at: str | None = None) -> list[Version]:
+        """List the versions of the branch, or those that led to a version, newest first."""
         with one_line_errors(self.ref):
-            versions.resolve(self.ic, self.ref.branch, None)
-            return versions.history(self.ic, self.ref.branch)
+            snapshot = versions.resolve(self.ic, self.ref.branch, at)
+            return versions.history(self.ic, self.ref.branch, snapshot if at else None)
+
+    def delete_branch(self, name: str) -> None:
+        """Forget a branch; versions that only it led to go with the next cleaning."""
+        with one_line_errors(self.ref), lock_of(self.ref):
+            self.ic.delete_branch(name)
 
     def tag(self, name: str, at: str | None = None) -> None:
         """Name a version for good; the name can never be given to another one."""

@@ -4,7 +4,7 @@ Rows may differ in the length of their other dimensions (iterations, draws); sho
 padded with NaN, empty text or zero.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import xarray as xr
@@ -58,9 +58,9 @@ def _stack(
 
 
 def merge_rows(
-    old: xr.Dataset | None, new: Sequence[xr.Dataset], keep: set[str]
+    old: xr.Dataset | None, new: Sequence[xr.Dataset], gone: Collection[str]
 ) -> xr.Dataset | None:
-    """Put new rows beside the old ones that are still planned.
+    """Put new rows beside the old ones.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ def merge_rows(
         Table as stored, or None.
     new
         Rows of this run; they replace old rows of the same shard.
-    keep
-        Shards whose old rows stay.
+    gone
+        Shards whose old rows leave.
 
     Returns
     -------
@@ -79,9 +79,37 @@ def merge_rows(
     fresh = {str(name) for row in rows for name in row["shard"].to_numpy()}
     if old is not None:
         names = old["shard"].to_numpy().astype(str)
-        stays = np.array([n in keep and n not in fresh for n in names], dtype=bool)
+        stays = np.array([n not in gone and n not in fresh for n in names], dtype=bool)
         rows.insert(0, old.isel(shard=np.flatnonzero(stays)).load())
     if not rows:
         return None
     table = stack_rows(rows)
     return table.isel(shard=np.argsort(table["shard"].to_numpy().astype(str), kind="stable"))
+
+
+def merge_table(
+    old: xr.Dataset | None, new: xr.Dataset, *, by: str, gone: Collection[str]
+) -> xr.Dataset:
+    """Put rows of a table of text beside the old ones of other names.
+
+    Parameters
+    ----------
+    old, new
+        Tables along one dimension with the same columns.
+    by
+        Column that names a row; a new row replaces old ones of its name.
+    gone
+        Names whose old rows leave.
+    """
+    if old is None:
+        return new
+    (dim,) = new[by].dims
+    drop = {*gone, *map(str, new[by].to_numpy())}
+    stays = np.array([str(name) not in drop for name in old[by].to_numpy()], dtype=bool)
+    kept = old.isel({dim: np.flatnonzero(stays)}).load()
+    columns = {
+        str(name): np.concatenate([kept[name].to_numpy(), new[name].to_numpy()]).astype(object)
+        for name in new.variables
+    }
+    order = np.argsort(columns[by].astype(str), kind="stable")
+    return xr.Dataset({name: (dim, values[order]) for name, values in columns.items()})

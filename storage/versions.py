@@ -42,9 +42,13 @@ def visible_branches(repo: ic.Repository) -> list[str]:
     return sorted(b for b in repo.list_branches() if not b.startswith(HIDDEN_BRANCHES))
 
 
-def history(repo: ic.Repository, branch: str) -> list[Version]:
-    """List the commits of a branch, newest first, without those that made room for others."""
-    infos = [s for s in repo.ancestry(branch=branch) if not is_internal(s)]
+def history(repo: ic.Repository, branch: str, at: str | None = None) -> list[Version]:
+    """List the commits of a branch, newest first, without those that made room for others.
+
+    With `at`, a whole id, those that led to that version.
+    """
+    walk = repo.ancestry(snapshot_id=at) if at else repo.ancestry(branch=branch)
+    infos = [s for s in walk if not is_internal(s)]
     tags: dict[str, list[str]] = {}
     for tag in sorted(repo.list_tags()):
         tags.setdefault(repo.lookup_tag(tag), []).append(tag)

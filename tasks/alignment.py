@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from irrev.alignment.alerts import StreamKey
 from irrev.alignment.classifier import BehaviourClassifier, load_classifier
@@ -22,7 +20,7 @@ from irrev.readers.transcripts import Turn, named, read_turns
 from irrev.semantic.embeddings import Embeddings, RememberingEncoder, open_encoder
 from storage.inputs import load_input
 from storage.repository import StoreRef
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker
 from tasks.vectors import known_vectors
 
 LABELS = "labels of the source"
@@ -196,14 +194,6 @@ def frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="behaviour {name}",
-)
 def infer_behaviour(
     name: str,
     ref: StoreRef,

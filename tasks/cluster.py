@@ -1,20 +1,33 @@
-"""Where a task's body runs: on a Dask worker when a client is set, else in this thread.
+"""Where a task's body runs: on a Dask worker when a client is set, else in this process.
 
 Prefect tasks run in threads of the flow process; only the computing travels. `on_worker` is the
-one place that knows whether there is a cluster.
+one place that knows whether there is a cluster. Every wait ends: after its limit a body is given
+up, and its worker, which may hang, is started anew.
 """
 
+import logging
+import math
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Thread
 from typing import Any, TypeVar
 
-from dask.distributed import Client
+from dask.distributed import Client, KilledWorker, get_worker
 from dask.distributed import TimeoutError as DaskTimeoutError
 
 from irrev.errors import IrrevError
+from tasks.usage import Usage, Used, used_by
 
 R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+
+class PlaceError(IrrevError):
+    """The place where work runs is gone; what was under way there is no fault of its input."""
+
 
 # errors that come back however often the work is tried
 FINAL = (
@@ -26,17 +39,44 @@ FINAL = (
     LookupError,
     TypeError,
     ValueError,
+    TimeoutError,  # it had its time; the next run tries it again
 )
+RETRY_DELAYS_S = (5.0, 30.0)  # between attempts at work whose worker was lost
+POLL_S = 0.2
+RESTART_S = 30.0  # a worker that takes longer to start again is left to its nanny
+
+COUNT_S = 5.0  # workers are counted this often
+LOOK_S = 1.0  # a body that waits in a queue is looked at this often
+QUEUES = 20  # limits after which one that never began is given up
+BEGUN = "irrev-begun"
 
 _client: Client | None = None
-_slots = BoundedSemaphore(1)
+_slots = 1
+_counted = 0.0
+_begun: dict[str, float] = {}  # token of a body on a worker -> when it began
+_free = BoundedSemaphore(1)
+usage = Usage()  # of this process's bodies; a run reads the difference
 
 
 def use_client(client: Client | None, *, slots: int = 1) -> None:
     """Set the Dask client; without one, at most `slots` bodies compute at once in this process."""
-    global _client, _slots  # the one switch of this module, set by the runner before the flow
-    _client = client
-    _slots = BoundedSemaphore(slots)
+    global _client, _slots, _free, _counted  # the one switch of this module, set by the runner
+    _client, _counted = client, -math.inf
+    _slots = slots
+    _free = BoundedSemaphore(slots)
+    if client is not None:
+        client.subscribe_topic(BEGUN, _note)
+
+
+def slots() -> int:
+    """Count the bodies that can compute at once; workers may come and go within seconds."""
+    global _slots, _counted
+    client = _client
+    if client is not None and time.monotonic() - _counted > COUNT_S:
+        threads: Any = client.nthreads()  # a plain dict: the client is synchronous
+        _slots = max(1, sum(threads.values()))
+        _counted = time.monotonic()
+    return _slots
 
 
 def on_worker(
@@ -52,21 +92,125 @@ def on_worker(
     Raises
     ------
     TimeoutError
-        If no result came within `timeout_s`; the work is cancelled.
+        If no result came within `timeout_s`; the work is given up.
+    PlaceError
+        If the scheduler is gone and none came in its place.
     """
-    if _client is None:
-        with _slots:
-            return body(*args, **(kwargs or {}))
-    future = _client.submit(body, *args, **(kwargs or {}), resources=resources, pure=False)
+    client = _client
+    if client is None:
+        result, used = _here(body, args, kwargs or {}, timeout_s)
+    else:
+        result, used = _there(client, body, args, kwargs or {}, resources, timeout_s)
+    gpus = (resources or {}).get("GPU", 0.0)
+    usage.add(used, gpus=gpus, elsewhere=client is not None)
+    return result
+
+
+def _here(
+    body: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], timeout_s: float | None
+) -> tuple[R, Used]:
+    """Compute in a thread of its own, which can be given up though not stopped."""
+    with _free:
+        done: Future[tuple[R, Used]] = Future()
+
+        def work() -> None:
+            try:
+                done.set_result(used_by(body, args, kwargs))
+            except BaseException as error:  # raised below, in the caller's thread
+                done.set_exception(error)
+
+        Thread(target=work, daemon=True, name="body").start()
+        try:
+            return done.result(timeout_s)
+        except TimeoutError:
+            if done.done():
+                raise  # the body's own
+            raise _too_long(timeout_s) from None
+
+
+def _there(
+    client: Client,
+    body: Callable[..., R],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    resources: dict[str, float] | None,
+    timeout_s: float | None,
+) -> tuple[R, Used]:
+    _await_scheduler(client)
+    token = uuid.uuid4().hex
+    future = client.submit(_begin, token, body, args, kwargs, resources=resources, pure=False)
+    start = time.monotonic()
     try:
-        return future.result(timeout_s)
-    except DaskTimeoutError:
-        future.cancel()
-        raise TimeoutError(
-            f"no result within {timeout_s:.0f} s; raise compute.timeout or look at the workers."
-        ) from None
+        while True:
+            wait = _wait_s(token, start, timeout_s)
+            if wait is not None and wait <= 0:
+                _give_up(client, future)
+                raise _too_long(timeout_s)
+            try:
+                return future.result(wait)
+            except DaskTimeoutError:
+                if future.done():
+                    raise  # the body's own
+    except CancelledError:
+        _await_scheduler(client)
+        raise
     finally:
+        _begun.pop(token, None)
         future.release()  # let the cluster forget it; nothing gets computed twice
+
+
+def _begin(
+    token: str, body: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[R, Used]:
+    """Say that a body has begun, then call it; this runs on the worker."""
+    get_worker().log_event(BEGUN, token)
+    return used_by(body, args, kwargs)
+
+
+def _note(event: tuple[float, str]) -> None:
+    _begun[event[1]] = time.monotonic()
+
+
+def _wait_s(token: str, start: float, timeout_s: float | None) -> float | None:
+    """Return how long to wait before looking again; nothing is left if the limit is reached.
+
+    The limit counts from the moment in which the body began: what waits in a queue, behind a
+    worker that hangs, is not given up with it. Those ahead of it have a limit each.
+    """
+    if timeout_s is None:
+        return None
+    begun = _begun.get(token)
+    if begun is not None:
+        return begun + timeout_s - time.monotonic()
+    return min(LOOK_S, start + QUEUES * timeout_s - time.monotonic())
+
+
+def _await_scheduler(client: Client) -> None:
+    """Wait while the client looks for a scheduler that it has lost; it gives up by itself."""
+    while client.status == "connecting":
+        time.sleep(POLL_S)
+    if client.status != "running":
+        raise PlaceError(
+            "the Dask scheduler is gone; finished work is kept: start one and run again."
+        )
+
+
+def _too_long(timeout_s: float | None) -> TimeoutError:
+    return TimeoutError(
+        f"no result within {timeout_s:g} s; raise compute.timeout or look at the workers."
+    )
+
+
+def _give_up(client: Client, future: Any) -> None:
+    """Start the worker anew that has computed for too long: a thread cannot be stopped."""
+    try:
+        processing: Any = client.processing()
+        stuck = [worker for worker, keys in processing.items() if future.key in keys]
+        future.cancel()  # first, or another worker would take it up
+        if stuck:
+            client.restart_workers(stuck, timeout=RESTART_S, raise_for_error=False)
+    except Exception as error:  # the wait has ended, whatever becomes of the worker
+        log.warning("a worker that hangs could not be started anew: %s", error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +262,23 @@ def worker_resource(name: str) -> float:
         return 0.0
     workers = _client.scheduler_info(n_workers=-1)["workers"].values()
     return float(sum(w.get("resources", {}).get(name, 0.0) for w in workers))
+
+
+def tried(call: Callable[[], R]) -> R:
+    """Call again, after a while, what failed for a reason that may pass: a lost worker."""
+    for attempt, delay in enumerate(RETRY_DELAYS_S):
+        try:
+            return call()
+        except FINAL:
+            raise
+        except KilledWorker:
+            if attempt:
+                raise
+            # three workers died of it, or of its neighbours' work: tried once more at once
+        except Exception as error:  # what failed decides, whatever it is
+            log.info("tried again in %.0f s: %s", delay, error)
+            time.sleep(delay)
+    return call()
 
 
 def worth_retrying(task: Any, run: Any, state: Any) -> bool:

@@ -4,14 +4,12 @@ import time
 from typing import Any, cast
 
 import xarray as xr
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from irrev.ep.current_records import Device, measure_tracks
 from irrev.readers.tracks import select_group
 from storage.inputs import load_input
 from storage.repository import StoreRef
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker
 
 
 def measure_currents(
@@ -29,14 +27,6 @@ def measure_currents(
     return {"row": row.assign(seconds=("shard", [time.perf_counter() - start]))}
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="currents {name}",
-)
 def infer_currents(
     name: str,
     ref: StoreRef,

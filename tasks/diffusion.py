@@ -106,14 +106,6 @@ def train_model(
     return on_worker(train_digits, (ref, key, model), timeout_s=timeout_s)
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="diffusion {name}",
-)
 def infer_diffusion(
     name: str,
     ref: StoreRef,

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from irrev.binning import bin_spikes
 from irrev.ep.maxent import maxent_ep
@@ -15,7 +13,7 @@ from irrev.ep.records import couplings, maxent_row
 from irrev.readers.selection import select_units
 from storage.inputs import load_input
 from storage.repository import StoreRef
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker
 
 
 def measure_maxent(
@@ -49,14 +47,6 @@ def measure_maxent(
     return {"row": row, "couplings": couplings(ep, chosen.dataset)}
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="maxent {name}",
-)
 def infer_maxent(
     name: str,
     ref: StoreRef,

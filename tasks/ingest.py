@@ -91,6 +91,7 @@ def read_source(
     items: Sequence[tuple[str, str]],
     read_config: dict[str, Any],
     on_error: str,
+    timeout_s: float,
 ) -> list[Reading]:
     """Read a batch of items where work runs."""
-    return on_worker(read_items, (ref, items, read_config, on_error))
+    return on_worker(read_items, (ref, items, read_config, on_error), timeout_s=timeout_s)

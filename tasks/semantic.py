@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from irrev.errors import InputError
 from irrev.semantic.embeddings import embed, open_encoder
@@ -14,7 +12,7 @@ from irrev.semantic.records import answer_table, faithfulness_row
 from irrev.semantic.scoring import TEXTS, faithfulness, sentences_of
 from storage.inputs import load_input
 from storage.repository import StoreRef
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker
 from tasks.topics import read_again, topics_of
 from tasks.vectors import known_vectors
 
@@ -73,14 +71,6 @@ def measure_faithfulness(
     return {"row": row.assign(seconds=seconds), **parts}
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="faithfulness {name}",
-)
 def infer_faithfulness(
     name: str,
     ref: StoreRef,

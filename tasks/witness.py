@@ -4,14 +4,12 @@ import time
 from typing import Any
 
 import xarray as xr
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from irrev.ep.witness import witness
 from irrev.ep.witness_rows import witness_row
 from storage.inputs import load_input
 from storage.repository import StoreRef
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker
 
 
 def measure_pairs(
@@ -31,14 +29,6 @@ def measure_pairs(
     return {"row": row, "pairs": pairs}
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="witness {name}",
-)
 def infer_witness(
     name: str,
     ref: StoreRef,

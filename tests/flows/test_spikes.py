@@ -24,6 +24,10 @@ def run(config) -> object:
     return spikes(str(config))
 
 
+def forbidden(*args, **kwargs):
+    raise AssertionError("computed again")
+
+
 def results(config, **where) -> xr.Dataset:
     return open_store(config).read("results/spikes/maxent", **where).load()
 
@@ -71,9 +75,6 @@ def test_spikes__one_run_is_one_commit_with_its_provenance(project):
 def test_spikes__a_second_run_computes_nothing_and_makes_no_commit(project, monkeypatch):
     config = project()
     first = run(config)
-
-    def forbidden(*args, **kwargs):
-        raise AssertionError("computed again")
 
     monkeypatch.setattr("tasks.entropy_production.measure_maxent", forbidden)
     monkeypatch.setattr("tasks.ingest.read_items", forbidden)
@@ -229,9 +230,6 @@ def test_spikes__finished_work_of_a_run_that_was_cut_off_is_taken_over(project, 
     kept = Pending(open_store(config)).keys()
     assert len(kept) >= 2
     monkeypatch.undo()
-
-    def forbidden(*args, **kwargs):
-        raise AssertionError("computed again")
 
     monkeypatch.setattr("tasks.entropy_production.measure_maxent", forbidden)
     summary = run(config)
