@@ -6,9 +6,11 @@ that was only touched is hashed and, if its content is the same, not read again 
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any
 
 import numpy as np
@@ -86,17 +88,20 @@ def stamp(path: Path) -> str:
 
     Empty for a link that leads nowhere.
     """
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    parts = []
-    for file in files:
-        try:
-            status = file.stat()
-        except FileNotFoundError:
-            return ""
-        parts.append(f"{file.name}:{status.st_size}:{status.st_mtime_ns}")
+    try:
+        status = path.stat()
+        if not S_ISDIR(status.st_mode):
+            return _stamp(path, status)
+        parts = [_stamp(p, p.stat()) for p in sorted(path.rglob("*")) if p.is_file()]
+    except FileNotFoundError:
+        return ""
     if len(parts) == 1:
         return parts[0]
     return hashlib.sha256("|".join(parts).encode()).hexdigest()
+
+
+def _stamp(file: Path, status: os.stat_result) -> str:
+    return f"{file.name}:{status.st_size}:{status.st_mtime_ns}"
 
 
 def read_hash(config: Mapping[str, Any]) -> str:
