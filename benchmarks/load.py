@@ -23,7 +23,7 @@ from flows import progress
 from flows.server import server
 
 COLUMNS = (
-    "step", "done", "wall_s", "cpu_s", "flow_mb", "workers_mb", "server_mb",
+    "step", "done", "wall_s", "cpu_s", "flow_cpu_s", "flow_mb", "workers_mb", "server_mb",
     "scheduler_tasks", "database_mb", "store_mb", "store_files",
 )  # fmt: skip
 
@@ -78,6 +78,7 @@ class Watch:
         cpu = sum(sum(p.cpu_times()[:2]) for p in [me, *children])
         values = (
             step, done, round(time.perf_counter() - self.start, 1), round(cpu, 1),
+            round(sum(me.cpu_times()[:2]), 1),
             _mb(me), sum(map(_mb, workers)), sum(map(_mb, served)), _scheduler_tasks(),
             sum(_size(p) for p in (self.folder / "prefect").glob("*.db*")) // 2**20,
             *_store(self.folder / "results"),

@@ -30,7 +30,8 @@ from tasks.batches import Batch, Step, measure_batch
 from tasks.cluster import PlaceError, slots, usage
 from tasks.publish import Finding
 
-FLUSH_S = 2.0  # finished results are at most this long in memory only
+FLUSH_S = 2.0  # finished results are at most this long in memory only, unless
+FLUSH_SHARE = 0.1  # keeping them would take more than this share of the time
 TASK_S = 10.0  # work that a Prefect task should carry
 StepOf = Callable[[Run, Shard], Step]
 Keyed = tuple[str, Planned]  # content key, shard
@@ -123,19 +124,21 @@ class _Keeper:
     def __init__(self, pending: Pending) -> None:
         self._pending = pending
         self._ready: dict[str, dict[str, xr.Dataset]] = {}
-        self._flushed = time.monotonic()
+        self._due = time.monotonic() + FLUSH_S
 
     def add(self, key: str, result: dict[str, xr.Dataset]) -> None:
         self._ready[key] = result
 
     def flush_if_due(self) -> None:
-        if time.monotonic() - self._flushed > FLUSH_S:
+        if time.monotonic() > self._due:
             self.flush()
 
     def flush(self) -> None:
         ready, self._ready = self._ready, {}
+        start = time.monotonic()
         self._pending.put(ready)
-        self._flushed = time.monotonic()
+        end = time.monotonic()
+        self._due = end + max(FLUSH_S, (end - start) / FLUSH_SHARE)
 
 
 def _batches(run: Run, left: Sequence[Keyed]) -> Iterator[list[Keyed]]:

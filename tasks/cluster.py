@@ -45,6 +45,7 @@ RETRY_DELAYS_S = (5.0, 30.0)  # between attempts at work whose worker was lost
 POLL_S = 0.2
 RESTART_S = 30.0  # a worker that takes longer to start again is left to its nanny
 
+LIMIT_S = 21600.0  # no wait is longer, unless its caller says so
 COUNT_S = 5.0  # workers are counted this often
 LOOK_S = 1.0  # a body that waits in a queue is looked at this often
 QUEUES = 20  # limits after which one that never began is given up
@@ -85,7 +86,7 @@ def on_worker(
     kwargs: dict[str, Any] | None = None,
     *,
     resources: dict[str, float] | None = None,
-    timeout_s: float | None = None,
+    timeout_s: float = LIMIT_S,
 ) -> R:
     """Run `body` with placement: worker resources and a limit on the wait.
 
@@ -107,7 +108,7 @@ def on_worker(
 
 
 def _here(
-    body: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], timeout_s: float | None
+    body: Callable[..., R], args: tuple[Any, ...], kwargs: dict[str, Any], timeout_s: float
 ) -> tuple[R, Used]:
     """Compute in a thread of its own, which can be given up though not stopped."""
     with _free:
@@ -134,7 +135,7 @@ def _there(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     resources: dict[str, float] | None,
-    timeout_s: float | None,
+    timeout_s: float,
 ) -> tuple[R, Used]:
     _await_scheduler(client)
     token = uuid.uuid4().hex
@@ -143,7 +144,7 @@ def _there(
     try:
         while True:
             wait = _wait_s(token, start, timeout_s)
-            if wait is not None and wait <= 0:
+            if wait <= 0:
                 _give_up(client, future)
                 raise _too_long(timeout_s)
             try:
@@ -171,14 +172,12 @@ def _note(event: tuple[float, str]) -> None:
     _begun[event[1]] = time.monotonic()
 
 
-def _wait_s(token: str, start: float, timeout_s: float | None) -> float | None:
+def _wait_s(token: str, start: float, timeout_s: float) -> float:
     """Return how long to wait before looking again; nothing is left if the limit is reached.
 
     The limit counts from the moment in which the body began: what waits in a queue, behind a
     worker that hangs, is not given up with it. Those ahead of it have a limit each.
     """
-    if timeout_s is None:
-        return None
     begun = _begun.get(token)
     if begun is not None:
         return begun + timeout_s - time.monotonic()
@@ -195,7 +194,7 @@ def _await_scheduler(client: Client) -> None:
         )
 
 
-def _too_long(timeout_s: float | None) -> TimeoutError:
+def _too_long(timeout_s: float) -> TimeoutError:
     return TimeoutError(
         f"no result within {timeout_s:g} s; raise compute.timeout or look at the workers."
     )
@@ -230,7 +229,7 @@ class Workers:
         futures = [self.client.submit(work, *a, pure=False) for a in args]
         while futures:
             future = futures.pop(0)
-            yield future.result()
+            yield future.result(LIMIT_S)
             future.release()
 
     def each(self, work: Callable[..., Any], args: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -241,7 +240,7 @@ class Workers:
             )
             for address, a in zip(self.addresses, args, strict=False)
         ]
-        return [future.result() for future in futures]
+        return [future.result(LIMIT_S) for future in futures]
 
 
 def crew() -> Workers | None:

@@ -139,7 +139,8 @@ def test_faults__a_hung_worker_is_given_up_and_started_anew(project, many):
 
 @pytest.mark.usefixtures("faults")
 def test_faults__a_hung_body_in_a_thread_does_not_hang_the_run(project, many):
-    project(compute__timeout="2 s")
+    undisturbed(project, many)  # everything is imported
+    project(compute__timeout="10 s")
     faulty.order(many, **{"pair/r2:all": "hang"})
     summary = run(many)
     assert (summary.done, summary.failed) == (7, 1)
