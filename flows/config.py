@@ -107,12 +107,11 @@ class Pipeline(Model):
         """
         if not profile:
             return self
+        data = {**self.compute.model_dump(mode="json"), "profile": profile}
         try:
-            compute = Compute.model_validate(
-                {**self.compute.model_dump(mode="json"), "profile": profile}
-            )
+            compute = Compute.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(f"--{_first_line(error)}") from None
+            raise ConfigError(f"--{_first_line(error, data)}") from None
         return self.model_copy(update={"compute": compute})
 
     def redacted(self) -> dict[str, Any]:
