@@ -9,10 +9,14 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 import filelock
@@ -25,6 +29,8 @@ ic.set_logs_filter("error")  # "local storage is not safe" is answered by the lo
 
 LOCK_TIMEOUT_S = 120.0  # a commit takes 0.03 s; 100 writers in a queue are still well below
 MAKING_S, POLL_S = 10.0, 0.1  # making a store takes some requests
+ANSWER_S, ASKED = 20.0, 5  # an S3 server that has not answered a bare question by then will not
+WRITE_LIMIT_S = 1800.0  # one commit to S3; the largest of ours takes minutes
 MEMORY = "memory:"
 PARTS = {"chunks", "manifests", "refs", "snapshots", "transactions", "config.yaml"}
 MENDS = (
@@ -36,6 +42,7 @@ MENDS = (
     (r"dispatch failure|timed? ?out|[Cc]onnection", "check the network and AWS_ENDPOINT_URL"),
 )
 
+T = TypeVar("T")
 _memory: dict[str, ic.Storage] = {}
 _memory_locks: dict[str, threading.RLock] = {}
 _memory_guard = threading.Lock()
@@ -93,7 +100,62 @@ def exists(ref: StoreRef) -> bool:
         if not os.access(path, os.R_OK | os.X_OK):
             raise StoreError(f"{ref.url}: may not be read by this user; change its permissions.")
     with one_line_errors(ref):
+        _check_answers(ref)
         return ic.Repository.exists(storage_of(ref))
+
+
+def _check_answers(ref: StoreRef) -> None:
+    """Raise unless an endpoint's server answers: Icechunk would wait for ever."""
+    endpoint = _endpoint()
+    if not (ref.url.startswith("s3://") and endpoint):
+        return
+    ask = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+    for _ in range(ASKED):
+        try:
+            ask(urllib.request.Request(endpoint, method="HEAD"), timeout=ANSWER_S).close()
+        except urllib.error.HTTPError as answer:
+            answer.close()  # a refusal is an answer
+            return
+        except TimeoutError:
+            break
+        except OSError:
+            time.sleep(POLL_S)  # busy or cut off: asked again
+        else:
+            return
+    raise StoreError(f"{ref.url}: no answer; check the network and AWS_ENDPOINT_URL.")
+
+
+def within_limit(ref: StoreRef, write: Callable[[], T]) -> T:
+    """Write to S3 in a thread that is given up after a limit; elsewhere just write.
+
+    Raises
+    ------
+    StoreError
+        If the server has stopped answering.
+    """
+    if not ref.url.startswith("s3://"):
+        return write()
+    done: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(write())
+        except BaseException as error:  # raised below, in the caller's thread
+            done.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="commit").start()
+    try:
+        return done.result(WRITE_LIMIT_S)
+    except TimeoutError:
+        if done.done():
+            raise
+        raise StoreError(
+            f"{ref.url}: a commit takes over {WRITE_LIMIT_S:.0f} s; check the network, run again."
+        ) from None
+
+
+def _endpoint() -> str | None:
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 def make(ref: StoreRef) -> ic.Repository:
@@ -134,7 +196,7 @@ def _s3(url: str) -> ic.Storage:
     parts = urlsplit(url)
     if not parts.netloc:
         raise StoreError(f"{url}: no bucket; write s3://bucket/prefix.")
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = _endpoint()
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return ic.s3_storage(
         bucket=parts.netloc,

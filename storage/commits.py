@@ -21,7 +21,7 @@ from icechunk import IcechunkStore
 
 from irrev.errors import StoreError
 from storage import versions
-from storage.backend import StoreRef, lock_of
+from storage.backend import StoreRef, lock_of, within_limit
 from storage.versions import JSON
 
 MAX_ATTEMPTS = 50
@@ -61,6 +61,12 @@ def transact(
     token = uuid.uuid4().hex
     with_token = {**as_json(metadata), versions.TOKEN: token}
     commit = _Commit(repo, ref, lock_of(ref), message, with_token, owned)
+    return within_limit(ref, lambda: _try(commit, change))
+
+
+def _try(commit: "_Commit", change: Callable[[ic.Session], bool]) -> str:
+    """Make the change and commit it, again and again while others are faster."""
+    repo, ref = commit.repo, commit.ref
     for attempt in range(MAX_ATTEMPTS):
         # after a first defeat the lock is held while the change is made
         held: AbstractContextManager[object] = commit.lock if attempt else nullcontext()

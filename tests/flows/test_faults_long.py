@@ -208,23 +208,6 @@ def test_faults__a_bad_day_of_s3_loses_nothing(project, many, s3_ref, bad_day): 
     assert_same(results(many), undisturbed(project, many))
 
 
-def test_faults__s3_that_never_answers_is_an_error_within_minutes(
-    project,
-    many,  # noqa: F811
-    s3_ref,  # noqa: F811
-    monkeypatch,
-):
-    with socket.socket() as hole:
-        hole.bind(("127.0.0.1", 0))
-        hole.listen(128)  # takes connections and says nothing
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
-        project(store__url=s3_ref.url)
-        start = time.monotonic()
-        with pytest.raises(IrrevError, match="check the network"):
-            run(many)
-        assert time.monotonic() - start < 600
-
-
 # --- the clock ----------------------------------------------------------------------------------
 
 

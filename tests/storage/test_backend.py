@@ -1,5 +1,7 @@
 import os
 import resource
+import socket
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -159,3 +161,27 @@ def test_open__says_when_the_making_was_killed_half_way(folder_ref, monkeypatch)
     (Path(folder_ref.url) / "refs" / "branch.main" / "ref.json").unlink()
     with pytest.raises(StoreError, match="begun here and never finished; empty it first"):
         Repository.open(folder_ref, create=True)
+
+
+def test_open__of_a_server_that_never_answers_ends_in_one_line(s3_ref, monkeypatch):
+    monkeypatch.setattr("storage.backend.ANSWER_S", 0.3)
+    with socket.socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(8)  # takes connections and says nothing
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{hole.getsockname()[1]}")
+        with pytest.raises(StoreError, match="no answer; check the network"):
+            Repository.open(s3_ref, create=True)
+
+
+def test_commit__to_a_server_that_stops_answering_is_given_up(s3_ref, table, monkeypatch):
+    repo = Repository.open(s3_ref, create=True)
+    stuck = threading.Event()
+    monkeypatch.setattr("storage.backend.WRITE_LIMIT_S", 0.3)
+
+    def writes(base):
+        stuck.wait(10)
+        return {GROUP: table}
+
+    with pytest.raises(StoreError, match="a commit takes over 0 s; check the network"):
+        repo.commit(writes, message="m", metadata={})
+    stuck.set()
