@@ -6,7 +6,7 @@ export OMP_NUM_THREADS = 1
 export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 .PHONY: run test check bench
-.venv/.ok: pyproject.toml constraints.txt
+.venv/.ok: Makefile pyproject.toml constraints.txt
 	$(PY) -m venv .venv
 	.venv/bin/pip install -q -c constraints.txt -e '.[run,torch,diffusion,encoder,test]'
 	touch $@
