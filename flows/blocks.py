@@ -35,16 +35,26 @@ class Block(Model):
     )
 
 
+SpikeSet = Literal["pair", "lin", "same-time", "triple", "current", "delayed"]
+
+
 class MaxEnt(Model):
     """Parameters of `irrev.maxent_ep`."""
 
     method: Literal["maxent"] = Field(default="maxent", description="name of the method")
-    observables: list[Literal["pair"]] = Field(
-        default=["pair"], min_length=1, description="antisymmetric observables"
+    observables: list[SpikeSet] = Field(
+        default=["pair"], min_length=1, description="sets of observables"
     )
+    lag: int = Field(default=1, ge=1, description="bins between the two ends of a sample")
+    window: int = Field(default=1, ge=1, description="bins of a sample; delayed needs 2 or more")
     folds: int = Field(default=5, ge=3, description="cross-fitting folds; each is test once")
     n_blocks: int = Field(default=50, ge=10, description="contiguous blocks dealt to the folds")
-    solver: str = Field(default="auto", description="optimiser of the dual problem")
+    solver: Literal["auto", "lbfgs", "l1", "newton", "bb", "chord"] = Field(
+        default="auto", description="optimiser of the dual problem"
+    )
+    trajectory: bool = Field(
+        default=False, description="store the held-out estimate of every bin as a series"
+    )
 
     @model_validator(mode="after")
     def _check_folds(self) -> "MaxEnt":
@@ -53,12 +63,82 @@ class MaxEnt(Model):
         return self
 
 
+class Neep(Model):
+    """A network beside MaxEnt: parameters of `irrev.ep.neep`; takes a GPU if there is one."""
+
+    use: bool = Field(default=False, description="train it")
+    hidden: list[int] = Field(
+        default=[128, 128], min_length=1, description="sizes of hidden layers"
+    )
+    steps: int = Field(default=2000, ge=1, description="training steps of a fold")
+    batch: int = Field(default=1024, ge=1, description="samples in a batch")
+    learning_rate: float = Field(default=1e-3, gt=0, description="of Adam")
+
+
+class Further(Model):
+    """Further estimates of each recording, in a table of their own."""
+
+    sweep: list[Seconds] = Field(default=[], description="further bin widths, `[2 ms, 20 ms]`")
+    orders: list[SpikeSet] = Field(
+        default=[], description="sets added one after another, `[lin, pair, triple]`"
+    )
+    memory: int = Field(default=0, ge=0, description="longest lag of the memory curve, bins")
+    areas: bool = Field(default=False, description="within and between areas, and their pairs")
+    methods: bool = Field(default=False, description="MaxEnt beside other methods")
+    neep: Neep = Neep()
+
+
 class SpikesBlock(Block):
     """Entropy production of spike trains."""
 
     kinds: ClassVar[tuple[str, ...]] = ("spikes",)
     bin: Seconds = Field(default=0.01, gt=0, description="bin width")
     ep: MaxEnt = MaxEnt()
+    further: Further = Further()
+    stream: Literal["auto", "always", "never"] = Field(
+        default="auto", description="chunk by chunk over all workers; auto: from 50 M spikes"
+    )
+
+
+class StudyBlock(Block):
+    """Entropy production against population size: random subsets of units."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("spikes",)
+    bin: Seconds = Field(default=0.01, gt=0, description="bin width")
+    sizes: list[int] = Field(
+        default=[50, 100, 150, 200, 250, 300], min_length=1, description="units of a subset"
+    )
+    subsets: int = Field(default=10, ge=1, description="subsets drawn of each size")
+    min_active: float = Field(
+        default=0.02, ge=0, lt=1, description="least part of active bins of a unit"
+    )
+    ep: MaxEnt = MaxEnt()
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> "StudyBlock":
+        if min(self.sizes) < 2:
+            raise ValueError(f"sizes start at {min(self.sizes)}; a subset needs 2 units or more")
+        return self
+
+
+class SpinsBlock(Block):
+    """Entropy production of spin models against temperature."""
+
+    kinds: ClassVar[tuple[str, ...]] = ("spins",)
+    betas: list[float] = Field(
+        default=[0.4, 0.8, 1.2, 1.44, 1.7, 2.0, 2.5, 3.0, 4.0],
+        min_length=1,
+        description="inverse temperatures",
+    )
+    states: int = Field(default=10_000, ge=500, description="stored states, each redrawn once")
+    chains: int = Field(default=50, ge=1, description="independent chains of states")
+    warm_up: int = Field(default=100, ge=0, description="sweeps before the first state of a chain")
+    units: int | None = Field(
+        default=None, ge=1, description="measure so many spins and scale up; none: all"
+    )
+    batch: int = Field(default=10, ge=1, description="spins of a piece of work")
+    folds: int = Field(default=5, ge=3, description="cross-fitting folds; each is test once")
+    n_blocks: int = Field(default=50, ge=10, description="contiguous blocks dealt to the folds")
 
 
 class Witness(Model):
@@ -382,6 +462,12 @@ class Flows(Model):
 
     spikes: SpikesBlock | None = Field(
         default=None, description="entropy production of spike trains"
+    )
+    study: StudyBlock | None = Field(
+        default=None, description="entropy production against population size"
+    )
+    spins: SpinsBlock | None = Field(
+        default=None, description="entropy production of spin models against temperature"
     )
     timeseries: TimeseriesBlock | None = Field(
         default=None, description="cross-spectral witness of multichannel records"

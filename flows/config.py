@@ -27,7 +27,7 @@ from storage.repository import StoreRef
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
-KINDS = ("spikes", "timeseries", "trajectories", "transcripts", "triplets", "samples")
+KINDS = ("spikes", "timeseries", "trajectories", "transcripts", "triplets", "samples", "spins")
 
 
 def _known_store(url: str) -> str:

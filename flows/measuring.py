@@ -22,12 +22,22 @@ from flows.estimate import estimate_plan, formula
 from flows.flight import Tell, in_flight
 from flows.plan import Plan, Planned
 from flows.shards import Shard
-from flows.steps import Run, brief
+from flows.scope import Scope
+from flows.steps import (
+    Run,
+    RunSummary,
+    brief,
+    ingest,
+    open_run,
+    plan_run,
+    publish_findings,
+)
 from flows.taken_over import take_over
 from irrev.errors import IrrevError
 from storage.pending import Pending
 from tasks.batches import Batch, Step, measure_batch
 from tasks.cluster import PlaceError, slots, usage
+from tasks.pieces import drop_pieces
 from tasks.publish import Finding
 
 FLUSH_S = 2.0  # finished results are at most this long in memory only, unless
@@ -45,6 +55,23 @@ def submit_to(call: Callable[..., Any]) -> StepOf:
         return Step(call, (*place, shard.config, shard.seed, run.pipeline.compute.timeout))
 
     return step
+
+
+def measure_in_pieces(
+    config: str, flow: str, scope: Scope, call: Callable[..., Any]
+) -> RunSummary:
+    """Run a flow whose call also takes the shard's key and keeps its pieces under it."""
+
+    def step(run: Run, shard: Shard) -> Step:
+        where = (run.repo.ref, shard.input.at, shard.input.group, shard.config, shard.seed)
+        return Step(call, (shard.id, shard.key, *where, run.pipeline.compute.timeout))
+
+    with open_run(config, flow, scope) as run:
+        ingested = ingest(run)
+        plan = plan_run(run, ingested)
+        summary = publish_findings(run, ingested, plan, measure(run, plan, step))
+        drop_pieces(run.repo.ref, {p.shard.key for p in plan.todo})
+        return summary
 
 
 def measure(run: Run, plan: Plan, step_of: StepOf) -> list[Finding]:

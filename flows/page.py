@@ -14,7 +14,7 @@ from flows.explain import full_text
 from flows.specs import SPECS, FlowSpec
 from irrev.errors import ConfigError
 from irrev.report.build import make_sections, render
-from irrev.report.page import Page, TableBlock
+from irrev.report.page import Page, TableBlock, part_key
 from storage.layout import node_name
 from storage.repository import Repository
 
@@ -58,12 +58,13 @@ class Extras(Mapping[str, xr.Dataset]):
 
     def __init__(self, repo: Repository, ds: xr.Dataset, spec: FlowSpec, at: str | None) -> None:
         self._repo, self._at = repo, at
-        columns = zip(*(ds[n].to_numpy() for n in ("shard", "source", "condition")), strict=True)
-        root = f"results/{spec.name}/{spec.extras}"
+        columns = [ds[n].to_numpy() for n in ("shard", "source", "condition")]
+        named = {part_key(part, ""): part for part in spec.more}
+        named |= {"": spec.extras} if spec.extras else {}
         self._groups = {
-            str(shard): f"{root}/{source}/{node_name(str(condition))}"
-            for shard, source, condition in columns
-            if spec.extras
+            f"{prefix}{shard}": f"results/{spec.name}/{part}/{source}/{node_name(str(condition))}"
+            for prefix, part in named.items()
+            for shard, source, condition in zip(*columns, strict=True)
         }
 
     def __getitem__(self, shard: str) -> xr.Dataset:

@@ -212,9 +212,16 @@ class SamplesSource(BaseSource):
     )
 
 
+class SpinsSource(BaseSource):
+    """Spin systems: couplings (NPZ, CSV), or the numbers of a random model (JSON)."""
+
+    kind: Literal["spins"] = Field(description="kind of the source")
+
+
 Source = Annotated[
     SamplesSource
     | SpikesSource
+    | SpinsSource
     | TimeseriesSource
     | TrajectoriesSource
     | TranscriptsSource

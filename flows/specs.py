@@ -12,6 +12,8 @@ from typing import Any
 from flows.blocks import (
     DiffusionBlock,
     SpikesBlock,
+    SpinsBlock,
+    StudyBlock,
     TimeseriesBlock,
     TrajectoriesBlock,
     TranscriptsBlock,
@@ -21,6 +23,7 @@ from flows.corpus import fitted_topics
 from flows.sources import (
     SamplesSource,
     SpikesSource,
+    SpinsSource,
     TimeseriesSource,
     TrajectoriesSource,
     TranscriptsSource,
@@ -73,6 +76,7 @@ class FlowSpec:
     value: str  # the variable that two versions are compared by
     columns: tuple[Column, ...]
     extras: str = ""  # group below results/<name> with one Dataset a shard, for the report
+    more: tuple[str, ...] = ()  # further such groups, `<group>\n<shard>` in the report
     # block -> condition -> its description, where conditions are parameters, not parts of the data
     pieces: Callable[[Any], dict[str, Any]] | None = None
     files: tuple[tuple[str, str], ...] = ()  # keys of the stage config that name small files
@@ -123,6 +127,8 @@ def _measure_spikes(block: SpikesBlock, source: SpikesSource) -> dict[str, Any]:
     return {
         "bin": block.bin,
         "ep": block.ep.model_dump(exclude={"method"}),
+        "further": block.further.model_dump(),
+        "stream": block.stream,
         "interval": block.interval.model_dump(),
         "null": block.null.model_dump(),
         "units": source.units.model_dump(exclude_none=True),
@@ -147,6 +153,61 @@ def _cost_spikes(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
         read_bytes=size["bytes"],
         peak_bytes=3 * size["bytes"] + 8 * n_bins * folds + 60 * theta_bytes,
         written_bytes=ROW_BYTES + 4 * theta_bytes,
+    )
+
+
+def _measure_study(block: StudyBlock, source: SpikesSource) -> dict[str, Any]:
+    return {
+        "bin": block.bin,
+        "sizes": block.sizes,
+        "draws": block.subsets,
+        "min_active": block.min_active,
+        "ep": block.ep.model_dump(exclude={"method", "trajectory"}),
+        "interval": block.interval.model_dump(),
+        "null": block.null.model_dump(),
+        "units": source.units.model_dump(exclude_none=True),
+    }
+
+
+def _cost_study(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by the largest subsets, as if all units were alike."""
+    whole = _cost_spikes(size, config)
+    units = max(size["unit"], 1.0)
+    parts = [min(n / units, 1.0) ** 2 for n in config["sizes"]]
+    seconds = config["draws"] * sum(OVERHEAD_S + (whole.seconds - OVERHEAD_S) * x for x in parts)
+    return Cost(seconds, whole.read_bytes, whole.peak_bytes)
+
+
+def _read_spins(source: SpinsSource) -> dict[str, Any]:
+    return {"kind": source.kind, "options": {"on_error": source.on_error}, "split": {}}
+
+
+def _measure_spins(block: SpinsBlock, source: SpinsSource) -> dict[str, Any]:
+    return {
+        "n_states": block.states,
+        "n_chains": block.chains,
+        "interval": block.interval.model_dump(),
+        "null": block.null.model_dump(),
+        **block.model_dump(include={"warm_up", "units", "batch", "folds", "n_blocks"}),
+    }
+
+
+def _spins_pieces(block: SpinsBlock) -> dict[str, Any]:
+    return {f"beta={beta:g}": {"beta": beta} for beta in block.betas}
+
+
+FLIP_S = 2e-8  # one coupling of one flip in all fits, s (measured, one core)
+
+
+def _cost_spins(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by flips, a sixth of all attempts, and couplings."""
+    n = size["spin"]
+    units = min(config["units"] or n, n)
+    states = config["n_states"]
+    return Cost(
+        seconds=1.0 + FLIP_S * units * states * n * config["folds"],
+        read_bytes=size["bytes"],
+        peak_bytes=3e8 + 12.0 * states * n,
     )
 
 
@@ -379,6 +440,45 @@ SPECS: dict[str, FlowSpec] = {
             Column("p", "p", "{:.3g}"),
         ),
         extras="couplings",
+        more=("estimates", "trajectory"),
+    ),
+    "study": FlowSpec(
+        name="study",
+        method="subsets",
+        version=METHOD_VERSION,
+        read_config=_read_spikes,
+        stage_config=_measure_study,
+        cost=_cost_study,
+        value="ep_per_spike",
+        columns=(
+            Column("active units", "n_candidates"),
+            Column("bins", "n_steps", "{:,}"),
+            Column("subsets", "n_subsets", "{:,}"),
+            Column("largest", "size"),
+            Column("EP bound", "ep_per_spike", "{:.3g} nat/spike"),
+            Column("one sd of draws", "ep_per_spike_low … ep_per_spike_high", "{:.3g}"),
+            Column("p", "p", "{:.3g}"),
+        ),
+    ),
+    "spins": FlowSpec(
+        name="spins",
+        method="multipartite",
+        version=METHOD_VERSION,
+        read_config=_read_spins,
+        stage_config=_measure_spins,
+        cost=_cost_spins,
+        value="ep_per_attempt",
+        columns=(
+            Column("spins", "n_spins", "{:,}"),
+            Column("states", "n_states", "{:,}"),
+            Column("beta", "beta", "{:g}"),
+            Column("exact", "ep_true", "{:.4f}"),
+            Column("EP bound", "ep_per_attempt", "{:.4f} nat"),
+            Column("interval", "ep_per_attempt_low … ep_per_attempt_high", "{:.4f}"),
+            Column("R2", "r_squared", "{:.3f}"),
+        ),
+        extras="couplings",
+        pieces=_spins_pieces,
     ),
     "transcripts": FlowSpec(
         name="transcripts",

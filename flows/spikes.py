@@ -1,25 +1,59 @@
-"""Spike trains: ingestion -> MaxEnt entropy production -> store."""
+"""Spike trains: ingestion -> MaxEnt entropy production and further estimates -> store."""
+
+from functools import partial
 
 from prefect import flow
 
-from flows.measuring import measure, submit_to
-from flows.runners import threads
+from flows.measuring import measure
+from flows.runners import ModelPlace, model_place, threads
 from flows.scope import WHOLE, Scope
+from flows.shards import Shard
 from flows.steps import (
+    Run,
     RunSummary,
     ingest,
     open_run,
     plan_run,
     publish_findings,
 )
-from tasks.entropy_production import infer_maxent
+from irrev.ep.further import further_names
+from tasks.batches import Step
+from tasks.entropy_production import infer_many, infer_maxent, infer_streamed
+from tasks.pieces import drop_pieces
+
+STREAM_FROM = 50_000_000  # spikes: 400 MB of times
+IDLE = ModelPlace(None, "cpu", "")
 
 
 @flow(name="spikes", task_runner=threads())
 def spikes(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary:
     """Infer the entropy production of every recording under every condition."""
     with open_run(config, "spikes", scope) as run:
+        place = model_place(run.pipeline.compute.device) if run.place != "idle" else IDLE
         ingested = ingest(run)
         plan = plan_run(run, ingested)
-        findings = measure(run, plan, submit_to(infer_maxent))
-        return publish_findings(run, ingested, plan, findings)
+        findings = measure(run, plan, partial(infer, place))
+        summary = publish_findings(run, ingested, plan, findings)
+        drop_pieces(run.repo.ref, {p.shard.key for p in plan.todo})
+        return summary
+
+
+def infer(place: ModelPlace, run: Run, shard: Shard) -> Step:
+    """Hand one shard to its task: whole, in pieces, or chunk by chunk."""
+    timeout = run.pipeline.compute.timeout
+    where = (run.repo.ref, shard.input.at, shard.input.group, shard.config, shard.seed)
+    if streams(shard):
+        return Step(infer_streamed, (shard.id, *where, timeout))
+    if further := further_names(shard.config["further"]):
+        gpu = (further, place.device, place.resources)
+        return Step(infer_many, (shard.id, shard.key, *where, *gpu, timeout))
+    return Step(infer_maxent, (shard.id, *where, timeout))
+
+
+def streams(shard: Shard) -> bool:
+    """Say whether a shard goes chunk by chunk; this depends on the data and not on the place."""
+    plain = shard.config["ep"]["observables"] == ["pair"] and shard.config["ep"]["window"] == 1
+    large = shard.input.size.get("spike", 0) >= STREAM_FROM
+    return shard.config["stream"] == "always" or (
+        shard.config["stream"] == "auto" and plain and large
+    )

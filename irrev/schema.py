@@ -236,6 +236,13 @@ def _estimate(name: str, units: str, long_name: str) -> list[Variable]:
     ]
 
 
+def _over_subsets(name: str, units: str, long_name: str) -> list[Variable]:
+    """Name a value of subsets with its interval."""
+    dims = ("shard", "subset")
+    ends = {"": "", "_low": ", lower end", "_high": ", upper end"}
+    return [Variable(f"{name}{e}", dims, "float", units, long_name + t) for e, t in ends.items()]
+
+
 SHARD = [
     Variable("shard", ("shard",), "text", "", "source:condition"),
     Variable("source", ("shard",), "text", "", "source of pipeline.yaml"),
@@ -315,6 +322,104 @@ register(
         Variable("area_from", ("unit_from",), "text", "", "area of the earlier unit"),
         Variable("theta", ("unit_to", "unit_from"), "float", "1", "antisymmetric coupling"),
         Variable("share", ("unit_to", "unit_from"), "float", "nat", "coupling x mean observable"),
+    ],
+)
+
+register(
+    "spikes/estimates",
+    [
+        Variable("family", ("estimate",), "text", "", "question: sweep, orders, memory, ..."),
+        Variable("label", ("estimate",), "text", "", "bin width, level, areas or method"),
+        Variable("bin_s", ("estimate",), "float", "s", "bin width"),
+        Variable("spikes_per_step", ("estimate",), "float", "1", "mean active units a bin"),
+        Variable("ep_per_step", ("estimate",), "float", "nat", "bound per bin"),
+        Variable("ep_per_step_low", ("estimate",), "float", "nat", "lower end of the interval"),
+        Variable("ep_per_step_high", ("estimate",), "float", "nat", "upper end of the interval"),
+        Variable("ep_rate", ("estimate",), "float", "nat s-1", "bound per second"),
+        Variable("ep_rate_low", ("estimate",), "float", "nat s-1", "lower end of the interval"),
+        Variable("ep_rate_high", ("estimate",), "float", "nat s-1", "upper end of the interval"),
+        Variable("ep_per_spike", ("estimate",), "float", "nat", "bound per spike"),
+        Variable("ep_per_spike_low", ("estimate",), "float", "nat", "lower end of the interval"),
+        Variable("ep_per_spike_high", ("estimate",), "float", "nat", "upper end of the interval"),
+        Variable("p", ("estimate",), "float", "1", "against blocks read backwards, NaN: untested"),
+        Variable("added", ("estimate",), "float", "nat", "per bin, to the level before"),
+        Variable("added_low", ("estimate",), "float", "nat", "lower end of the interval"),
+        Variable("added_high", ("estimate",), "float", "nat", "upper end of the interval"),
+        Variable("n_observables", ("estimate",), "int", "1", "observables fitted"),
+        Variable("held_out", ("estimate",), "bool", "1", "false: biased upwards"),
+    ],
+)
+
+register(
+    "spikes/trajectory",
+    [
+        Variable("step", ("step",), "int", "1", "first bin of the sample"),
+        Variable("ep", ("step",), "float", "nat", "held-out estimate of the sample"),
+        Variable("bin_s", (), "float", "s", "bin width"),
+    ],
+    open_dims=("step",),
+)
+
+register(
+    "study/subsets",
+    [
+        *SHARD,
+        *_estimate("ep_per_spike", "nat", "bound per spike, mean of the largest subsets"),
+        Variable("ep_rate", ("shard",), "float", "nat s-1", "mean of the largest subsets"),
+        *TEST,
+        Variable("size", ("shard",), "int", "1", "units of the largest subsets"),
+        Variable("n_subsets", ("shard",), "int", "1", "subsets measured"),
+        Variable("n_candidates", ("shard",), "int", "1", "units active enough"),
+        Variable("n_units", ("shard",), "int", "1", "units selected"),
+        Variable("n_steps", ("shard",), "int", "1", "transitions of the recording"),
+        Variable("bin_s", ("shard",), "float", "s", "bin width"),
+        Variable("lost", ("shard",), "float", "1", "fraction of spikes lost to binarisation"),
+        Variable("subset_size", ("shard", "subset"), "int", "1", "units of the subset; 0: none"),
+        Variable("subset_draw", ("shard", "subset"), "int", "1", "number of the draw"),
+        *_over_subsets("subset_ep_per_step", "nat", "held-out bound per bin"),
+        *_over_subsets("subset_ep_per_spike", "nat", "held-out bound per spike"),
+        Variable("subset_spikes_per_step", ("shard", "subset"), "float", "1", "spikes a bin"),
+        Variable("subset_p", ("shard", "subset"), "float", "1", "p-value of the subset"),
+        Variable("subset_ess", ("shard", "subset"), "float", "1", "effective sample size"),
+    ],
+)
+
+# --- spin models ---------------------------------------------------------------------------------
+
+register(
+    "spins",
+    [
+        Variable("coupling", ("spin", "driver"), "float", "1", "J, row driven by column"),
+        Variable("field", ("spin",), "float", "1", "field of each spin"),
+    ],
+)
+
+register(
+    "spins/multipartite",
+    [
+        *SHARD,
+        Variable("beta", ("shard",), "float", "1", "inverse temperature"),
+        *_estimate("ep_per_attempt", "nat", "held-out bound per attempted flip"),
+        Variable("ep_true", ("shard",), "float", "nat", "exact value of the measured spins"),
+        Variable("ep_true_whole", ("shard",), "float", "nat", "exact value of all spins"),
+        Variable("ep_certified", ("shard",), "float", "nat", "bound unbiased at any sample size"),
+        Variable("ep_train", ("shard",), "float", "nat", "value on the training part"),
+        Variable("ep_newton1", ("shard",), "float", "nat", "held-out one-step Newton value"),
+        Variable("ep_tur", ("shard",), "float", "nat", "held-out uncertainty-relation bound"),
+        *TEST,
+        Variable("r_squared", ("shard",), "float", "1", "of recovered antisymmetric couplings"),
+        Variable("n_spins", ("shard",), "int", "1", "spins of the system"),
+        Variable("n_states", ("shard",), "int", "1", "stored states"),
+        Variable("n_units", ("shard",), "int", "1", "spins measured"),
+        Variable("n_skipped", ("shard",), "int", "1", "measured spins with too few flips"),
+    ],
+)
+
+register(
+    "spins/couplings",
+    [
+        Variable("true", ("pair",), "float", "1", "beta (J_ij - J_ji)"),
+        Variable("found", ("pair",), "float", "1", "theta_ij - theta_ji"),
     ],
 )
 

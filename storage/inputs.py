@@ -27,14 +27,14 @@ def load_input(ref: StoreRef, place: str, at: str) -> xr.Dataset:
     at
         Snapshot of the branch, or of the scratch.
     """
-    repo, scratch = _opened(ref)
+    repo, scratch = opened(ref)
     if place.startswith(SCRATCH):
         return scratch.get(place.removeprefix(SCRATCH), at=at)["data"].load()
     return repo.read(place, at=at).load()
 
 
 @lru_cache(maxsize=4)
-def _opened(ref: StoreRef) -> tuple[Repository, Pending]:
+def opened(ref: StoreRef) -> tuple[Repository, Pending]:
     """Keep the store open in a worker: opening and listing it cost more than a read."""
     repo = Repository.open(ref)
     return repo, Pending(repo)

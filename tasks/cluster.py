@@ -10,7 +10,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from threading import BoundedSemaphore, Thread
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from dask.distributed import TimeoutError as DaskTimeoutError
 from irrev.errors import IrrevError
 from tasks.usage import Usage, Used, used_by
 
+K = TypeVar("K")
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
@@ -158,6 +159,35 @@ def _there(
     finally:
         _begun.pop(token, None)
         future.release()  # let the cluster forget it; nothing gets computed twice
+
+
+def as_finished(
+    calls: Sequence[tuple[K, Callable[..., R], tuple[Any, ...], dict[str, float] | None]],
+    *,
+    timeout_s: float = LIMIT_S,
+) -> Iterator[tuple[K, R]]:
+    """Run many bodies and yield (name, result) as they finish; twice as many wait as compute.
+
+    Parameters
+    ----------
+    calls
+        Name, body, arguments and worker resources of each.
+    timeout_s
+        Limit of each, as for `on_worker`.
+    """
+
+    def call(
+        body: Callable[..., R], args: tuple[Any, ...], resources: dict[str, float] | None
+    ) -> R:
+        return tried(lambda: on_worker(body, args, resources=resources, timeout_s=timeout_s))
+
+    with ThreadPoolExecutor(2 * slots(), thread_name_prefix="piece") as pool:
+        names = {pool.submit(call, *rest): name for name, *rest in calls}
+        try:
+            for future in as_completed(names):
+                yield names[future], future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin(

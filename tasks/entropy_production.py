@@ -1,19 +1,43 @@
-"""Entropy-production inference of one shard: read, select, bin, infer."""
+"""Entropy-production inference of one shard: read, select, bin, infer; as one piece or many."""
 
 import json
+import shutil
+import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from irrev.binning import bin_spikes
+from irrev.binning import SpikeBins, bin_spikes
+from irrev.ep.chunks import MappedBins, Rows, save_bins
+from irrev.ep.further import further_estimates
 from irrev.ep.maxent import maxent_ep
-from irrev.ep.records import couplings, maxent_row
-from irrev.readers.selection import select_units
+from irrev.ep.records import couplings, maxent_row, trajectory
+from irrev.ep.result import MaxEntEp
+from irrev.ep.streaming import Alone, stream_ep
+from irrev.readers.selection import Selection, select_units
 from storage.inputs import load_input
 from storage.repository import StoreRef
-from tasks.cluster import on_worker
+from tasks.cluster import crew, on_worker
+from tasks.pieces import Piece, Result, run_pieces
+
+
+def read_bins(
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
+) -> tuple[Selection, SpikeBins]:
+    """Read a recording, select its units and bin it."""
+    spans = np.asarray(config["selection"], dtype=np.float64)
+    chosen = select_units(
+        load_input(ref, group, at), **config["units"], bin_s=config["bin"], within=spans, seed=seed
+    )
+    return chosen, bin_spikes(chosen.dataset, bin_s=config["bin"], intervals=spans)
 
 
 def measure_maxent(
@@ -23,28 +47,43 @@ def measure_maxent(
 
     Returns
     -------
-        `row` (one shard of kind spikes/maxent without its identity) and `couplings`.
+        `row` (one shard of kind spikes/maxent without its identity), `couplings` and, on
+        request, `trajectory`.
     """
     start = time.perf_counter()
-    spans = np.asarray(config["selection"], dtype=np.float64)
-    recording = load_input(ref, group, at)
-    chosen = select_units(
-        recording, **config["units"], bin_s=config["bin"], within=spans, seed=seed
-    )
-    bins = bin_spikes(chosen.dataset, bin_s=config["bin"], intervals=spans)
-    ep = maxent_ep(
-        bins,
-        **config["ep"],
-        level=config["interval"]["level"],
-        draws=config["interval"]["draws"],
-        null_draws=config["null"]["draws"],
-        seed=seed,
-    )
+    chosen, bins = read_bins(ref, at, group, config, seed)
+    ep = maxent_ep(bins, **config["ep"], **statistics(config), seed=seed)
+    return _results(ep, chosen, start)
+
+
+def statistics(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of interval and null."""
+    return {
+        "level": config["interval"]["level"],
+        "draws": config["interval"]["draws"],
+        "null_draws": config["null"]["draws"],
+    }
+
+
+def _results(ep: MaxEntEp, chosen: Selection, start: float) -> dict[str, xr.Dataset]:
     row = maxent_row(ep, chosen.dataset).assign(
         units_removed=("shard", [json.dumps(chosen.removed)]),
         seconds=("shard", [time.perf_counter() - start]),
     )
-    return {"row": row, "couplings": couplings(ep, chosen.dataset)}
+    found = {"row": row, "couplings": couplings(ep, chosen.dataset)}
+    return found if ep.trajectory is None else found | {"trajectory": trajectory(ep)}
+
+
+def measure_further(
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int, name: str, device: str
+) -> dict[str, xr.Dataset]:
+    """Compute one further estimate (`irrev.ep.further`) of a recording."""
+    chosen, bins = read_bins(ref, at, group, config, seed)
+    spans = np.asarray(config["selection"], dtype=np.float64)
+    table = further_estimates(
+        name, chosen.dataset, bins, spans, config, **statistics(config), seed=seed, device=device
+    )
+    return {"estimates": table}
 
 
 def infer_maxent(
@@ -58,3 +97,133 @@ def infer_maxent(
 ) -> dict[str, xr.Dataset]:
     """Infer the entropy production of one shard where work runs."""
     return on_worker(measure_maxent, (ref, at, group, config, seed), timeout_s=timeout_s)
+
+
+def infer_many(
+    name: str,
+    key: str,
+    ref: StoreRef,
+    at: str,
+    group: str,
+    config: dict[str, Any],
+    seed: int,
+    further: Sequence[str],
+    device: str,
+    resources: dict[str, float] | None,
+    timeout_s: float,
+) -> dict[str, xr.Dataset]:
+    """Infer one shard and its further estimates, each a piece; only the network asks for a GPU."""
+    place = (ref, at, group, config, seed)
+    pieces = [Piece("row", measure_maxent, place)]
+    for one in further:
+        wants = resources if one == "neep" else None
+        pieces.append(Piece(one, measure_further, (*place, one, device), wants))
+    return join_further(run_pieces(ref, key, pieces, timeout_s=timeout_s))
+
+
+def join_further(found: dict[str, Result]) -> dict[str, xr.Dataset]:
+    """Put the rows of all further estimates into one table."""
+    tables = [found[name]["estimates"] for name in found if name != "row"]
+    return found["row"] | {"estimates": xr.concat(tables, "estimate")}
+
+
+# --- one recording over all workers ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class BinnedInput:
+    """A recording of the store as chunks; every machine bins it once into a folder of its own."""
+
+    ref: StoreRef
+    at: str
+    group: str
+    config: str  # JSON
+    seed: int
+
+    @property
+    def mapped(self) -> MappedBins:
+        """The binned recording on this machine."""
+        return _mapped(self)
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies: a temporary folder, the same for all processes of a machine."""
+        return Path(tempfile.gettempdir()) / f"irrev-{sha256(repr(self).encode()).hexdigest()}"
+
+    @property
+    def n_units(self) -> int:
+        """Number of units."""
+        return self.mapped.n_units
+
+    @property
+    def bin_s(self) -> float:
+        """Width of a bin, s."""
+        return self.mapped.bin_s
+
+    @property
+    def segments(self) -> NDArray[np.int64]:
+        """Half-open bin ranges without a gap."""
+        return self.mapped.segments
+
+    @property
+    def lost(self) -> float:
+        """Fraction of spikes lost to binarisation."""
+        return self.mapped.lost
+
+    def rows(self, first: int, last: int) -> Rows:
+        """Return the active units of some bins."""
+        return self.mapped.rows(first, last)
+
+
+@lru_cache(maxsize=4)
+def _mapped(recording: BinnedInput) -> MappedBins:
+    """Bin the recording unless another process of this machine has done so."""
+    target = recording.folder
+    if not target.exists():
+        place = (recording.ref, recording.at, recording.group)
+        _, bins = read_bins(*place, json.loads(recording.config), recording.seed)
+        partial = tempfile.mkdtemp(prefix="irrev-", dir=target.parent)
+        save_bins(bins, partial)
+        try:
+            Path(partial).rename(target)
+        except OSError:  # another process was faster
+            shutil.rmtree(partial)
+    return MappedBins(str(target))
+
+
+def forget_bins(recording: BinnedInput) -> None:
+    """Remove the folder of this machine."""
+    _mapped.cache_clear()
+    shutil.rmtree(recording.folder, ignore_errors=True)
+
+
+def label_units(
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
+) -> Selection:
+    """Select the units of a recording; give their labels without the spikes."""
+    chosen, _ = read_bins(ref, at, group, config, seed)
+    return Selection(chosen.dataset.drop_dims("spike"), chosen.removed)
+
+
+def infer_streamed(
+    name: str,
+    ref: StoreRef,
+    at: str,
+    group: str,
+    config: dict[str, Any],
+    seed: int,
+    timeout_s: float,
+) -> dict[str, xr.Dataset]:
+    """Infer one long shard chunk by chunk on all workers together."""
+    start = time.perf_counter()
+    everyone = crew() or Alone()
+    recording = BinnedInput(ref, at, group, json.dumps(config, sort_keys=True), seed)
+    labels = on_worker(label_units, (ref, at, group, config, seed), timeout_s=timeout_s)
+    names = ("folds", "n_blocks", "trajectory")
+    options = {k: v for k, v in config["ep"].items() if k in names}
+    try:
+        ep = stream_ep(recording, **options, **statistics(config), seed=seed, crew=everyone)
+    finally:
+        everyone.each(forget_bins, [(recording,)] * everyone.size)
+        forget_bins(recording)
+    return _results(ep, labels, start)

@@ -76,6 +76,19 @@ def couplings(ep: MaxEntEp, units: xr.Dataset) -> xr.Dataset:
     )
 
 
+def trajectory(ep: MaxEntEp) -> xr.Dataset:
+    """Return the held-out estimate of every sample, of kind `spikes/trajectory`."""
+    assert ep.step is not None
+    assert ep.trajectory is not None
+    return xr.Dataset(
+        {
+            "step": ("step", ep.step),
+            "ep": ("step", ep.trajectory.astype(np.float32)),
+            "bin_s": ep.bin_s,
+        }
+    )
+
+
 def _labels(units: xr.Dataset) -> tuple[NDArray[np.object_], NDArray[np.object_]]:
     names = units["unit"].to_numpy().astype(str).astype(object)
     if "area" not in units:

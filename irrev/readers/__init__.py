@@ -24,6 +24,7 @@ OnError = Literal["quarantine", "stop"]
 KINDS: dict[str, str] = {
     "samples": "irrev.readers.samples:open_samples",
     "spikes": "irrev.readers.spikes:open_spikes",
+    "spins": "irrev.readers.spins:open_spins",
     "timeseries": "irrev.readers.timeseries:open_timeseries",
     "trajectories": "irrev.readers.tracks:open_tracks",
     "transcripts": "irrev.readers.transcripts:open_transcripts",

@@ -71,6 +71,11 @@ class Page:
     repeat: str  # commands
 
 
+def part_key(part: str, shard: str) -> str:
+    """Name a further Dataset of a shard among the extras of its flow."""
+    return f"{part}\n{shard}"
+
+
 def style() -> AbstractContextManager[None]:
     """Return the context in which a page's figures are drawn."""
     return mpl.rc_context(STYLE)

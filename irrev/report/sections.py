@@ -13,6 +13,7 @@ from irrev.report.currents import currents
 from irrev.report.diffusion import diffusion
 from irrev.report.faithfulness import faithfulness
 from irrev.report.page import Picture, Section, TableBlock, picture
+from irrev.report.spikes import further, longitudinal, spins, study
 from irrev.report.witness import witness
 from irrev.verdicts import verdict
 
@@ -34,6 +35,8 @@ def maxent(ds: xr.Dataset, extras: Extras) -> Section:
                 "nothing was found.",
             )
         )
+        pictures += longitudinal(ds)
+    more, more_tables = further(ds, extras)
     order = sorted(done, key=lambda i: -float(ds["ep_rate"].to_numpy()[i]))
     for i in order[:DETAILED]:
         pictures += _details(ds, i, extras)
@@ -47,8 +50,12 @@ def maxent(ds: xr.Dataset, extras: Extras) -> Section:
             "not recorded can only add to it. Couplings are statistical: they do not show that "
             "one unit drives another. Not significant does not mean reversible."
         ),
-        pictures=pictures,
-        tables=[*_maxent_tables(ds), *([_pair_table(ds, order)] if order else [])],
+        pictures=pictures + more,
+        tables=[
+            *_maxent_tables(ds),
+            *more_tables,
+            *([_pair_table(ds, order)] if order else []),
+        ],
         references=cite("maxent"),
     )
 
@@ -174,6 +181,8 @@ def _pair_table(ds: xr.Dataset, order: list[int]) -> TableBlock:
 SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
     "diffusion/class_entropy": diffusion,
     "spikes/maxent": maxent,
+    "spins/multipartite": spins,
+    "study/subsets": study,
     "timeseries/witness": witness,
     "trajectories/currents": currents,
     "transcripts/ethical_entropy": behaviour,

@@ -1,0 +1,154 @@
+"""Which further estimates of a recording there are, by name.
+
+sweep 0.005     the same observables at another bin width, s
+orders          nested sets in the given order
+memory          pairs at lag 1, then at longer lags
+within          pairs within areas, then between them
+areas           each pair of areas
+methods         MaxEnt, one Newton step, uncertainty relation, counting
+neep            a network of antisymmetric output
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from irrev.binning import SpikeBins, bin_spikes
+from irrev.ep.estimates import (
+    Estimate,
+    estimates_table,
+    of_hierarchy,
+    of_maxent,
+    of_methods,
+    spikes_per_step,
+)
+from irrev.ep.hierarchy import Level, area_levels, hierarchy_ep, memory_levels
+from irrev.ep.maxent import maxent_ep
+from irrev.errors import InputError
+
+Options = Mapping[str, Any]
+
+
+def further_names(further: Mapping[str, Any]) -> list[str]:
+    """Name the estimates that a `further` block of the configuration asks for."""
+    names = [f"sweep {width!r}" for width in further["sweep"]]
+    names += ["orders"] if further["orders"] else []
+    names += ["memory"] if further["memory"] > 1 else []
+    names += ["within", "areas"] if further["areas"] else []
+    names += ["methods"] if further["methods"] else []
+    return [*names, *(["neep"] if further["neep"]["use"] else [])]
+
+
+def further_estimates(
+    name: str,
+    units: xr.Dataset,
+    bins: SpikeBins,
+    spans: NDArray[np.float64],
+    config: Mapping[str, Any],
+    *,
+    level: float,
+    draws: int,
+    null_draws: int,
+    seed: int,
+    device: str = "auto",
+) -> xr.Dataset:
+    """Compute one of `further_names` as a table of kind `spikes/estimates`.
+
+    Parameters
+    ----------
+    name
+        What to compute.
+    units
+        The recording with the units used, of kind `spikes`.
+    bins
+        The recording, binned.
+    spans
+        Starts and stops of the condition, s, shape (span, 2).
+    config
+        With `ep` (options of `irrev.maxent_ep`) and `further`.
+    level, draws, null_draws, seed
+        As for `irrev.maxent_ep`.
+    device
+        Of the network.
+    """
+    fit = {k: v for k, v in config["ep"].items() if k != "trajectory"}
+    rest = {"level": level, "draws": draws, "seed": seed}
+    dealing = {k: fit[k] for k in ("folds", "n_blocks")}
+    further = config["further"]
+    kind, _, value = name.partition(" ")
+    if kind == "sweep":
+        other = bin_spikes(units, bin_s=float(value), intervals=spans)
+        ep = maxent_ep(other, **fit, **rest, null_draws=null_draws)
+        rows = [of_maxent(ep, "sweep", f"{1000 * float(value):g} ms")]
+    elif kind in ("orders", "memory", "within"):
+        window = further["memory"] if kind == "memory" else 1
+        levels = _levels(kind, units, further)
+        nested = hierarchy_ep(bins, levels=levels, window=window, **dealing, **rest)
+        rows = of_hierarchy(nested, kind, bins)
+    elif kind == "methods":
+        rows = of_methods(maxent_ep(bins, **fit, **rest, null_draws=null_draws), bins)
+    elif kind == "areas":
+        rows = _areas(units, bins, fit | rest | {"null_draws": null_draws})
+    elif kind == "neep":
+        rows = [_neep(bins, dealing | rest, further["neep"], device)]
+    else:
+        raise InputError(f"{name} is not an estimate; use one of the names of `further_names`.")
+    return estimates_table(rows)
+
+
+def _levels(kind: str, units: xr.Dataset, further: Mapping[str, Any]) -> Sequence[Level]:
+    if kind == "memory":
+        return memory_levels(further["memory"])
+    if kind == "within":
+        return area_levels(_area_names(units))
+    sets = further["orders"]
+    return [Level("+".join(sets[: k + 1]), tuple(sets[: k + 1])) for k in range(len(sets))]
+
+
+def _area_names(units: xr.Dataset) -> NDArray[np.str_]:
+    if "area" not in units:
+        raise InputError("the recording names no areas; leave `areas` out.")
+    return units["area"].to_numpy().astype(str)
+
+
+def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimate]:
+    from irrev.ep.conditioned import area_ep
+
+    fit = {k: v for k, v in options.items() if k not in ("observables", "lag", "window")}
+    ep = area_ep(bins, _area_names(units), **fit)
+    rows = []
+    for i, j in zip(*np.triu_indices(len(ep.areas)), strict=True):
+        if np.isfinite(ep.value[i, j]):
+            rows.append(
+                Estimate(
+                    family="areas",
+                    label=f"{ep.areas[i]} - {ep.areas[j]}",
+                    bin_s=bins.bin_s,
+                    spikes_per_step=spikes_per_step(bins),
+                    value=float(ep.value[i, j]),
+                    low=float(ep.low[i, j]),
+                    high=float(ep.high[i, j]),
+                    p=float(ep.p[i, j]),
+                    n_observables=int(ep.n_pairs[i, j]),
+                )
+            )
+    return rows
+
+
+def _neep(bins: SpikeBins, options: Options, training: Options, device: str) -> Estimate:
+    from irrev.ep.neep import Training, neep_ep  # torch, only where it is asked for
+
+    how = {k: tuple(v) if k == "hidden" else v for k, v in training.items() if k != "use"}
+    ep = neep_ep(bins, training=Training(**how), device=device, **options)  # pyright: ignore
+    return Estimate(
+        family="methods",
+        label=f"network on {ep.device}",
+        bin_s=bins.bin_s,
+        spikes_per_step=spikes_per_step(bins),
+        value=ep.value,
+        low=ep.low,
+        high=ep.high,
+    )
