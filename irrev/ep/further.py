@@ -10,6 +10,7 @@ neep            a network of antisymmetric output
 """
 
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -85,6 +86,8 @@ def further_estimates(
         rows = [of_maxent(ep, "sweep", f"{1000 * float(value):g} ms")]
     elif kind in ("orders", "memory", "within"):
         window = further["memory"] if kind == "memory" else 1
+        if kind == "orders" and "delayed" in further["orders"]:
+            window = max(2, further["memory"])
         levels = _levels(kind, units, further)
         nested = hierarchy_ep(bins, levels=levels, window=window, **dealing, **rest)
         rows = of_hierarchy(nested, kind, bins)
@@ -115,8 +118,7 @@ def _area_names(units: xr.Dataset) -> NDArray[np.str_]:
 
 
 def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimate]:
-    from irrev.ep.conditioned import area_ep
-
+    area_ep = import_module("irrev.ep.conditioned").area_ep
     fit = {k: v for k, v in options.items() if k not in ("observables", "lag", "window")}
     ep = area_ep(bins, _area_names(units), **fit)
     rows = []
@@ -139,10 +141,9 @@ def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimat
 
 
 def _neep(bins: SpikeBins, options: Options, training: Options, device: str) -> Estimate:
-    from irrev.ep.neep import Training, neep_ep  # torch, only where it is asked for
-
+    neep = import_module("irrev.ep.neep")  # torch, only where it is asked for
     how = {k: tuple(v) if k == "hidden" else v for k, v in training.items() if k != "use"}
-    ep = neep_ep(bins, training=Training(**how), device=device, **options)  # pyright: ignore
+    ep = neep.neep_ep(bins, training=neep.Training(**how), device=device, **options)
     return Estimate(
         family="methods",
         label=f"network on {ep.device}",
