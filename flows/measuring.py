@@ -21,8 +21,8 @@ from flows import progress
 from flows.estimate import estimate_plan, formula
 from flows.flight import Tell, in_flight
 from flows.plan import Plan, Planned
-from flows.shards import Shard
 from flows.scope import Scope
+from flows.shards import Shard
 from flows.steps import (
     Run,
     RunSummary,
