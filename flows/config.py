@@ -233,7 +233,7 @@ def _first_line(error: ValidationError, data: Any) -> str:
         what = f"`{found}` is no kind of source" if found else "kind is missing"
         return f"{where}.kind: {what}{_nearest(found, [k for k in kinds if k] or KINDS)}"
     message = details["msg"].removeprefix("Value error, ").removesuffix(".")
-    message = message.removeprefix(f"{keys[-1]}: ")  # said already
+    message = message.removeprefix(f"{where.rpartition('.')[2]}: ")  # said already
     if message.startswith("Input should"):
         found = repr(details["input"])
         message = f"{message}, found {found if len(found) <= 60 else found[:57] + '...'}"
