@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pytest
 
-from irrev.ep.crossfit import choose_fit
+from irrev.ep.choose import choose_fit
 from irrev.ep.multipartite import check_flips, fit_units, solve
 from irrev.ep.objective import Dual
 from irrev.ep.observables import DensePairs

@@ -7,25 +7,19 @@ the same test samples; the Newton step is rescaled on validation like every iter
 Source: derived here.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irrev.ep.ascent import MAX_SCALE, Fit
+from irrev.ep.choose import Solver, choose_fit
 from irrev.ep.composite import MAX_EXACT
-from irrev.ep.l1 import l1_path
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
-from irrev.ep.samples import exact, sparse
-from irrev.ep.solvers import lbfgs
+from irrev.ep.samples import exact
 from irrev.ep.tur import one_step, second_moment, tur_bound
 from irrev.ep.validation import HeldOut, held_out
-
-Solver = Literal["auto", "lbfgs", "l1"]
-L1_SAMPLES = 100  # per pair: with more, sampling noise 2 d / n is below 0.02 nats
-MAX_L1 = 10_000  # pairs; beyond, active tables outgrow the data
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +100,7 @@ def cross_fit(
     fold_of_block
         Fold of each block, shape (block,).
     solver
-        See `choose_fit`.
+        See `irrev.ep.choose`.
     """
     fold = fold_of_block[block]
     n_folds = int(fold_of_block.max()) + 1
@@ -138,25 +132,6 @@ def cross_fit(
             )
         )
     return out
-
-
-def choose_fit(train: Dual, validation: Dual, solver: Solver) -> Fit:
-    """Fit by the named solver; "auto" lets validation choose where two may win.
-
-    Quasi-Newton steps in the metric of independent units are within noise of the best wherever
-    couplings are many and weak, at a few passes over the data; the L1 path wins where few of many
-    pairs matter. "auto" tries the path on dense states (spins) with at most `MAX_L1` pairs and
-    more than one pair in `L1_SAMPLES` samples; on sparse spikes it was never the better.
-    """
-    n, d = train.observables.n_samples, train.observables.n_observables
-    fits = []
-    if solver != "l1":
-        fits.append(lbfgs(train, validation))
-    path = not sparse(train.observables) and n < L1_SAMPLES * d and d <= MAX_L1
-    if solver == "l1" or (solver == "auto" and path):
-        fits.append(l1_path(train, validation))
-    best = max(fits, key=lambda f: float(f.validation.max()))
-    return replace(best, passes=sum(f.passes for f in fits))
 
 
 def both_values(

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from irrev.ep.ascent import MAX_SCALE, Fit
+from irrev.ep.explicit import ExplicitObservables
 from irrev.ep.objective import Dual
 
 RATIO = 0.7  # between two levels
@@ -31,6 +32,7 @@ LEVEL_PATIENCE = 1  # levels without gain before the path ends
 INNER_TOLERANCE = 1e-3  # relative gain at which a level is done (1e-2 costs half of the value)
 MAX_INNER = 50
 MAX_HALVINGS = 12
+TIGHT = 1e-13  # relative gain and ridge of a fit without penalty
 RIDGE = 1e-3  # of a Newton step: few samples may carry the weight, in single precision
 TINY = float(np.finfo(float).tiny)
 MAX_TABLE = 1 << 25  # samples x active observables: 128 MiB, then the path ends
@@ -41,7 +43,7 @@ MAX_CHECKS = 8  # rounds of adding observables that were left out
 
 def l1_path(
     train: Dual,
-    validation: Dual,
+    validation: Dual | None = None,
     *,
     ratio: float = RATIO,
     min_level: float = MIN_LEVEL,
@@ -54,7 +56,7 @@ def l1_path(
     train
         Objective of the training samples; its observables offer `select`.
     validation
-        Objective of the samples that choose the level.
+        Objective of the samples that choose the level; None fits without penalty, to convergence.
     ratio, min_level
         Factor between two penalties z of eq. (1), from the first that leaves anything, and the
         last one.
@@ -66,6 +68,8 @@ def l1_path(
         The best level; 0 if none beats 0 on validation. `passes` counts full gradients as 1/2
         and inner steps by their share of the observables.
     """
+    if validation is None:
+        return _unpenalised(train)
     size = train.observables.metric().size
     scale = size / np.sqrt(train.observables.n_samples)
     path = _Path(train, scale, np.zeros(size.size), np.zeros(train.observables.n_samples))
@@ -84,6 +88,30 @@ def l1_path(
         if choice.since >= LEVEL_PATIENCE:
             break
     return choice.fit(path.passes)
+
+
+def _unpenalised(train: Dual) -> Fit:
+    """Return the end of the path at penalty 0, in double precision."""
+    every = np.arange(train.observables.n_samples)
+    table = ExplicitObservables(
+        train.observables.columns(every), train.observables.reverse_columns(every)
+    )
+    dual, zero = Dual(table, train.mean, train.probability), np.zeros(train.mean.size)
+    fitted = orthant_newton(dual, zero, zero, tolerance=TIGHT, ridge=TIGHT)
+    assert fitted is not None  # no limit on nonzero couplings was given
+    theta, reverse, products = fitted
+    value = dual.value(float(theta @ dual.mean), reverse)
+    return Fit(
+        theta=theta,
+        scale=1.0,
+        train=np.array([0.0, value]),
+        validation=np.array([0.0, value]),
+        value_train=value,
+        log_normaliser=dual.log_mean_exp(reverse),
+        saturated=value > dual.cap,
+        converged=value <= dual.cap,
+        passes=0.5 * products,
+    )
 
 
 @dataclass(slots=True)
@@ -139,6 +167,8 @@ def orthant_newton(
     penalty: NDArray[np.float64],
     *,
     max_free: int | None = None,
+    tolerance: float = INNER_TOLERANCE,
+    ridge: float = RIDGE,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int] | None:
     """Maximise f - sum_k penalty_k |theta_k| by Newton steps that stop where a sign would change.
 
@@ -149,9 +179,13 @@ def orthant_newton(
     theta
         Start, shape (n_observables,).
     penalty
-        Shape (n_observables,), positive.
+        Shape (n_observables,), not negative.
     max_free
         Give up when more couplings than this would be nonzero.
+    tolerance
+        Relative gain at which to stop.
+    ridge
+        Of the Newton steps, relative to the mean variance.
 
     Returns
     -------
@@ -170,7 +204,7 @@ def orthant_newton(
             return None
         side = np.where(theta != 0, np.sign(theta), np.sign(slope))
         step = np.zeros(theta.size)
-        step[free] = _newton_step(dual, reverse, free, slope[free])
+        step[free] = _newton_step(dual, reverse, free, slope[free], ridge)
         step[(theta == 0) & (step * slope <= 0)] = 0.0
         products += 3
         found = _backtrack(dual, theta, step, side, penalty, best)
@@ -178,7 +212,7 @@ def orthant_newton(
             break
         theta, reverse, value = found
         gain, best = value - best, value
-        if gain <= INNER_TOLERANCE * abs(best):
+        if gain <= tolerance * abs(best):
             break
     return theta, reverse, products
 
@@ -205,13 +239,14 @@ def _newton_step(
     reverse: NDArray[np.float64],
     free: NDArray[np.int64],
     slope: NDArray[np.float64],
+    ridge: float,
 ) -> NDArray[np.float64]:
     """Solve with the tilted covariance of the free observables."""
     table = dual.observables.select(free)
     w = dual.weights(reverse)
     mean = table.reverse_total(w)
     cov = table.second_moment(w) - np.outer(mean, mean)
-    cov[np.diag_indices_from(cov)] += RIDGE * float(np.trace(cov)) / free.size + TINY
+    cov[np.diag_indices_from(cov)] += ridge * float(np.trace(cov)) / free.size + TINY
     return cho_solve(cho_factor(cov), slope)
 
 

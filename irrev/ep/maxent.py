@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.crossfit import FoldFit, Solver, block_sums, cross_fit
+from irrev.ep.choose import Solver
+from irrev.ep.crossfit import FoldFit, block_sums, cross_fit
 from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.metric import pair_matrix
 from irrev.ep.result import MaxEntEp
@@ -85,7 +86,7 @@ def maxent_ep(
     n_blocks
         Contiguous blocks dealt to the folds at random.
     solver
-        "lbfgs", "l1", or "auto" to choose (`irrev.ep.crossfit.choose_fit`).
+        "lbfgs", "l1", "newton", "bb", "chord", or "auto" to choose (`irrev.ep.choose`).
     level
         Level of the interval.
     draws

@@ -1,24 +1,45 @@
-"""Ways to choose the directions of a fit.
+"""Solvers of the dual problem: one way to call them, each chooses the directions of a fit.
 
 `lbfgs`: quasi-Newton ascent (L-BFGS, 10 pairs) in the metric of independent units. One
 iteration is one value product and one gradient product. The first direction is one Newton step
 for independent units, further ones add correlations, so that early stopping regularises.
 
-Source: J. Nocedal, Math. Comput. 35, 773 (1980).
+`bb`: gradient ascent with Barzilai-Borwein steps in units of the observables' sizes,
+
+    theta <- theta + alpha grad f,   alpha = |dtheta|^2 / (-dtheta . dgrad)        (1)
+
+kept from running away by a line search wherever f falls below the lowest of its last 10 values.
+
+`chord`: quasi-Newton ascent in the metric of the full covariance K at theta = 0, so the first
+point is the Newton-1 point. For few observables with many samples each.
+
+`newton` is in `irrev.ep.trust_region`, `l1` in `irrev.ep.l1`, `auto` in `irrev.ep.choose`.
+
+Sources: J. Nocedal, Math. Comput. 35, 773 (1980); J. Barzilai, J. Borwein, IMA J. Numer. Anal. 8,
+141 (1988) with the safeguard of M. Raydan, SIAM J. Optim. 7, 26 (1997).
 """
 
+from collections import deque
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 
 from irrev.ep.ascent import Ascent, Fit
+from irrev.ep.composite import covariance_metric
+from irrev.ep.explicit import CovarianceMetric
 from irrev.ep.objective import Dual
+from irrev.ep.observables import Metric
+from irrev.errors import InputError
 
 MEMORY = 10  # pairs of differences kept
 PATIENCE = 3  # iterates without gain on validation before the fit stops
 MAX_ITERATIONS = 500
 TOLERANCE = 1e-13  # twice the value left, nats
+BB_PATIENCE = 10  # steps of unequal length: more of them gain nothing than of a search
+BB_WINDOW = 10  # values of which a step must not fall below the lowest
+MAX_CHORD = 4000  # observables: their covariance takes 128 MB
 
 History = list[tuple[NDArray[np.float64], NDArray[np.float64]]]
 
@@ -31,6 +52,7 @@ def lbfgs(
     max_iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
     start: NDArray[np.float64] | None = None,
+    metric: Metric | None = None,
 ) -> Fit:
     """Maximise f by L-BFGS in the metric of independent units.
 
@@ -48,12 +70,14 @@ def lbfgs(
         Stop when a Newton step would gain less than half of it, nats.
     start
         Couplings to start from, shape (n_observables,); default 0.
+    metric
+        Covariance in which directions are measured; default that of the observables.
 
     Returns
     -------
         The best rescaled iterate; 0 if none beats 0 on validation.
     """
-    metric = train.observables.metric()
+    metric = train.observables.metric() if metric is None else metric
     ascent = Ascent(train, validation, patience=patience, start=start)
     gradient = ascent.gradient()
     history: History = []
@@ -68,6 +92,64 @@ def lbfgs(
         previous, gradient = gradient, ascent.gradient()
         history = [*history[1 - MEMORY :], (step * direction, previous - gradient)]
     return ascent.fit(converged=converged and not ascent.separable)
+
+
+def bb(
+    train: Dual,
+    validation: Dual | None = None,
+    *,
+    patience: int = BB_PATIENCE,
+    max_iterations: int = 20 * MAX_ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> Fit:
+    """Maximise f by Barzilai-Borwein steps (eq. 1); parameters and result as `lbfgs`."""
+    scale = 1.0 / train.observables.metric().size ** 2
+    ascent = Ascent(train, validation, patience=patience)
+    gradient = ascent.gradient()
+    recent = deque([0.0], maxlen=BB_WINDOW)
+    alpha, converged = 1.0, False
+    for _ in range(max_iterations):
+        direction = scale * gradient
+        if converged := bool(gradient @ direction <= tolerance):
+            break
+        step = alpha * direction
+        if ascent.attempt(step, least=min(recent)) < min(recent):
+            step = ascent.move(direction) * direction
+        if converged := ascent.stopped:
+            break
+        recent.append(ascent.train.value)
+        previous, gradient = gradient, ascent.gradient()
+        fall = float(step @ (previous - gradient))
+        alpha = float(step @ (step / scale)) / fall if fall > 0 else 1.0
+    return ascent.fit(converged=converged and not ascent.separable)
+
+
+def chord(train: Dual, validation: Dual | None = None) -> Fit:
+    """Maximise f by `lbfgs` in the metric of the full covariance.
+
+    Raises
+    ------
+    InputError
+        If there are more than `MAX_CHORD` observables.
+    """
+    d = train.observables.n_observables
+    if d > MAX_CHORD:
+        raise InputError(
+            f"{d:,} observables have no covariance that fits; use solver lbfgs or newton."
+        )
+    return lbfgs(train, validation, metric=_Factored(covariance_metric(train.observables)))
+
+
+class _Factored:
+    """A covariance with its factor."""
+
+    def __init__(self, metric: CovarianceMetric) -> None:
+        self.size = metric.size
+        self._factor = cho_factor(metric.cov)
+
+    def inverse(self, vector: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Apply the inverse covariance."""
+        return cho_solve(self._factor, vector)
 
 
 def two_loop(

@@ -1,72 +1,17 @@
-"""Observable sets: exact bounds, products against columns, windows, sparse against dense."""
+"""Observable sets: products against columns, windows, sparse against dense."""
 
 import numpy as np
 import pytest
-from scipy.linalg import expm
 
 from irrev.binning import SpikeBins
-from irrev.ep.composite import Joint, Restricted, Windows
+from irrev.ep.composite import Restricted, Windows
 from irrev.ep.maxent import maxent_ep
-from irrev.ep.objective import Dual
 from irrev.ep.samples import SETS, build_samples
 from irrev.ep.sets import DenseSteps, ProductSet, set_spec
-from irrev.ep.solvers import lbfgs
 from irrev.errors import InputError
 from tests.closed_forms import SPIN_CHAINS
 
-EXACT = 1e-8
 MIXED = SPIN_CHAINS[2]
-
-
-def one_step(before, after, names, *, binary=True):
-    """Sets on pairs of states that are no path."""
-    record = np.stack([before, after], axis=1).reshape(-1, before.shape[1])
-    steps = DenseSteps(record, 2 * np.arange(before.shape[0]))
-    specs = [set_spec(name, before.shape[1], binary=binary) for name in names]
-    return Joint(tuple(ProductSet(steps, spec) for spec in specs))
-
-
-def bound(chain, names):
-    before, after, p = chain.steps()
-    observables = one_step(before, after, names)
-    return lbfgs(Dual(observables, observables.total(p), p)).value_train
-
-
-@pytest.mark.parametrize("names", ["pair", "pair+lin", "pair+lin+triple"])
-def test_sets__population_bounds_match_the_reference(names):
-    assert bound(MIXED, names.split("+")) == pytest.approx(MIXED.known[names], abs=EXACT)
-
-
-def test_sets__current_with_its_reverse_is_nested_between_pair_and_truth():
-    current = bound(MIXED, ["current"])
-    assert MIXED.known["pair"] - EXACT <= current <= MIXED.ep + EXACT
-
-
-def test_sets__current_of_synchronous_updates_needs_its_reverse():
-    """More than one spin changes: the explicit reverse keeps the bound valid."""
-    chain = SPIN_CHAINS[1]
-    assert 0 < bound(chain, ["current"]) <= chain.ep + EXACT
-
-
-def hermite(move, cov, nodes):
-    """Both ends of a linear Gaussian step with the weights of an exact quadrature."""
-    n = move.shape[0]
-    node, weight = np.polynomial.hermite_e.hermegauss(nodes)
-    z = np.stack(np.meshgrid(*[node] * (2 * n), indexing="ij"), axis=-1).reshape(-1, 2 * n)
-    p = np.prod(np.stack(np.meshgrid(*[weight] * (2 * n), indexing="ij"), -1), -1).ravel()
-    noise = np.linalg.cholesky(cov - move @ cov @ move.T)
-    before = z[:, :n] @ np.linalg.cholesky(cov).T
-    return before, before @ move.T + z[:, n:] @ noise.T, p / p.sum()
-
-
-@pytest.mark.parametrize(("lag", "known"), [(0.1, 0.1800648043), (0.7, 0.5433574667)])
-def test_sets__rotor_pair_attains_the_entropy_production_of_a_lag(lag, known):
-    """dx = [[-1, w], [-w, -1]] x dt + sqrt(2) dW, w = 1: 4 sin^2(w t) / (e^{2t} - 1) per lag t."""
-    move = expm(lag * np.array([[-1.0, 1.0], [-1.0, -1.0]]))
-    before, after, p = hermite(move, np.eye(2), 28)
-    observables = one_step(before, after, ["pair"], binary=False)
-    fit = lbfgs(Dual(observables, observables.total(p), p))
-    assert fit.value_train == pytest.approx(known, abs=EXACT)
 
 
 @pytest.mark.parametrize("name", [n for n in SETS if n != "delayed"])

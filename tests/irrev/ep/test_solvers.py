@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from irrev.ep.crossfit import choose_fit
+from irrev.ep.choose import choose_fit
 from irrev.ep.explicit import AntisymmetricTable
 from irrev.ep.l1 import l1_path, orthant_newton
 from irrev.ep.maxent import maxent_ep
