@@ -39,17 +39,21 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.diffusion.schedules import entropic_grid as entropic_grid
     from irrev.diffusion.speed_accuracy import schedule_prices as schedule_prices
     from irrev.diffusion.speed_accuracy import velocity_cost as velocity_cost
+    from irrev.ep.conditioned import area_ep as area_ep
+    from irrev.ep.conditioned import conditioned_ep as conditioned_ep
     from irrev.ep.current_bounds import current_bounds as current_bounds
     from irrev.ep.hierarchy import hierarchy_ep as hierarchy_ep
     from irrev.ep.learn import learn_ep as learn_ep
     from irrev.ep.maxent import maxent_ep as maxent_ep
     from irrev.ep.multipartite import multipartite_ep as multipartite_ep
+    from irrev.ep.neep import neep_ep as neep_ep
     from irrev.ep.networks import network_ep as network_ep
     from irrev.ep.path_ep import learn_force as learn_force
     from irrev.ep.path_ep import learn_temporal_score as learn_temporal_score
     from irrev.ep.path_ep import path_ep as path_ep
     from irrev.ep.plugin import plugin_ep as plugin_ep
     from irrev.ep.streaming import stream_ep as stream_ep
+    from irrev.ep.sweep import sweep_bins as sweep_bins
     from irrev.ep.underdamped import underdamped_ep as underdamped_ep
     from irrev.ep.witness import witness as witness
     from irrev.ep.witness_null import required_samples as required_samples
@@ -91,6 +95,10 @@ _HOMES = {
     "speed_accuracy_line": "irrev.diffusion.line",
     "velocity_cost": "irrev.diffusion.speed_accuracy",
     "SpikeBins": "irrev.binning",
+    "area_ep": "irrev.ep.conditioned",
+    "conditioned_ep": "irrev.ep.conditioned",
+    "neep_ep": "irrev.ep.neep",
+    "sweep_bins": "irrev.ep.sweep",
     "audit_abstract": "irrev.alignment.second_law",
     "bayes_eprocess": "irrev.alignment.drift",
     "bin_spikes": "irrev.binning",
