@@ -6,13 +6,7 @@ theta fixed, item m has
 
     f_mk = sum a / n - ln(sum e^r / n),   a = theta . g,  r = theta . g~          (1)
 
-and every draw of block counts gives all f_mk from the same sums over blocks. An item may have few
-samples in a validation part: couplings that no sample there contradicts would be scaled up
-without end. So validation averages as if half a sample had been read backwards,
-
-    <e^r>  ->  (sum_t e^{r_t} + 0.5 <e^{a}>) / (n + 0.5)                          (2)
-
-which holds |a| near ln(n) / 2 and leaves the test value untouched.
+and every draw of block counts gives all f_mk from the same sums over blocks.
 
 Source: derived here.
 """
@@ -26,15 +20,13 @@ from numpy.typing import NDArray
 
 from irrev.ep.ascent import Fit
 from irrev.ep.crossfit import both_values
-from irrev.ep.explicit import AntisymmetricTable
-from irrev.ep.objective import Dual
+from irrev.ep.objective import Dual, guarded
 from irrev.ep.observables import Observables
 from irrev.stats import circular_block_counts, empirical_p
 
 Array = NDArray[np.float64]
 Fitter = Callable[[Dual, Dual, int], Fit]  # training, validation, fold -> fit
 
-PSEUDOCOUNT = 0.5  # as in the counting estimate
 SERIES = ("n", "forward", "square", "reverse", "shift")
 
 
@@ -119,7 +111,6 @@ def fit_blockwise(
     fit: Fitter,
     *,
     item: int = 0,
-    guard: bool = False,
 ) -> BlockwiseSums:
     """Cross-fit one item.
 
@@ -135,8 +126,6 @@ def fit_blockwise(
         Fits training samples, chooses on validation samples.
     item
         Name of the item: a number.
-    guard
-        Whether validation is guarded by eq. (2).
     """
     fold, n_blocks = fold_of_block[block], fold_of_block.size
     forward, odd = _sums(observables, block, n_blocks)
@@ -155,7 +144,7 @@ def fit_blockwise(
         training = Dual(observables.take(rows[2]), forward[rest].sum(axis=0) / rows[2].size)
         mean = forward[fold_of_block == held].sum(axis=0) / rows[1].size
         validation = Dual(observables.take(rows[1]), mean)
-        fitted = fit(training, guarded(validation) if guard else validation, k)
+        fitted = fit(training, guarded(validation), k)
         a, r = both_values(observables.take(rows[0]), fitted.theta)
         shift = float(r.max())
         for name, series in (("forward", a), ("square", a**2), ("reverse", np.exp(r - shift))):
@@ -192,16 +181,6 @@ def _sums(
         forward[b] = part.total(ones)
         odd[b] = forward[b] if part.odd else 0.5 * (forward[b] - part.reverse_total(ones))
     return forward, odd / size
-
-
-def guarded(dual: Dual) -> Dual:
-    """Add `PSEUDOCOUNT` samples read backwards to the reverse average (eq. 2)."""
-    table, n = dual.observables, dual.observables.n_samples
-    if not isinstance(table, AntisymmetricTable):
-        return dual
-    chance = np.repeat([1.0, PSEUDOCOUNT / n], n) / (n + PSEUDOCOUNT)
-    both = AntisymmetricTable(np.concatenate([table.table, -table.table]))
-    return Dual(both, dual.mean, chance)
 
 
 def reversal_p(gram: Array, draws: int, rng: np.random.Generator) -> tuple[float, float, Array]:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import get_blas_funcs
 
 from irrev.errors import InputError
 
@@ -111,8 +112,10 @@ class AntisymmetricTable(Antisymmetric):
 
     def second_moment(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sum_t w_t g_t g_t', shape (n_observables, n_observables)."""
-        weighted = self.table * weights.astype(self.table.dtype)[:, None]
-        return (weighted.T @ self.table).astype(np.float64)
+        rooted = self.table * np.sqrt(weights).astype(self.table.dtype)[:, None]
+        syrk = get_blas_funcs("syrk", (rooted,))
+        upper = np.triu(syrk(1.0, rooted.T)).astype(np.float64)  # half the arithmetic
+        return upper + np.triu(upper, 1).T
 
     def metric(self) -> DiagonalMetric:
         """Return the second moments: unchanged by reversal."""

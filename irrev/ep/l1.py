@@ -9,8 +9,9 @@ matter, this is the tightest of the solvers.
 Only observables that may be nonzero take part: those that are, and those whose slope exceeds the
 penalty, checked on all observables until none is missing. Their values are held in a table, so an
 inner step costs n_samples x (active observables). Inner steps are Newton steps that stop where a
-coupling would change its sign. Every level is rescaled on validation samples like every iterate
-of the other solvers; the path ends at the first level without gain.
+coupling would change its sign; several share one tilted covariance. Every level is rescaled on
+validation samples like every iterate of the other solvers; the path ends at the first level
+without gain.
 
 Source: G. Andrew, J. Gao, Proc. ICML, 33 (2007) for steps within an orthant; the metric and the
 rescaling are derived here.
@@ -28,16 +29,17 @@ from irrev.ep.objective import Dual
 
 RATIO = 0.7  # between two levels
 MIN_LEVEL = 0.8  # standard errors: below, noise alone passes
-LEVEL_PATIENCE = 1  # levels without gain before the path ends
 INNER_TOLERANCE = 1e-3  # relative gain at which a level is done (1e-2 costs half of the value)
 MAX_INNER = 50
 MAX_HALVINGS = 12
+FLOP = 8.0  # of a value and a gradient of pairs by dense products, an observable and sample
+CONTRACTION = 0.5  # of the gain between two steps, above which a new covariance is formed
 TIGHT = 1e-13  # relative gain and ridge of a fit without penalty
 RIDGE = 1e-3  # of a Newton step: few samples may carry the weight, in single precision
 TINY = float(np.finfo(float).tiny)
 MAX_TABLE = 1 << 25  # samples x active observables: 128 MiB, then the path ends
 MIN_SAMPLES = 12  # per nonzero coupling: with fewer, noise outweighs what a level adds
-NEAR = 0.9  # of the penalty: slopes from which an observable may become nonzero
+FEW = 0.05  # of the active observables: so few that are missing wait for the next level
 MAX_CHECKS = 8  # rounds of adding observables that were left out
 
 
@@ -66,7 +68,7 @@ def l1_path(
     Returns
     -------
         The best level; 0 if none beats 0 on validation. `passes` counts full gradients as 1/2
-        and inner steps by their share of the observables.
+        and inner steps by their arithmetic.
     """
     if validation is None:
         return _unpenalised(train)
@@ -77,16 +79,12 @@ def l1_path(
     gradient = train.gradient(path.reverse)
     previous = float(np.max(np.abs(gradient) / scale, initial=0.0))
     while (level := ratio * previous) >= min_level:
-        found = path.descend(level, gradient)
+        found = path.descend(level, gradient, choice)
         if found is None:
             break
         previous, gradient = level, found
         if train.value(float(path.theta @ train.mean), path.reverse) > train.cap:
             break  # separable: no maximum without the penalty, and little sense with it
-        if path.theta.any():
-            choice.offer(path.theta, path.reverse)
-        if choice.since >= LEVEL_PATIENCE:
-            break
     return choice.fit(path.passes)
 
 
@@ -97,9 +95,9 @@ def _unpenalised(train: Dual) -> Fit:
         train.observables.columns(every), train.observables.reverse_columns(every)
     )
     dual, zero = Dual(table, train.mean, train.probability), np.zeros(train.mean.size)
-    fitted = orthant_newton(dual, zero, zero, tolerance=TIGHT, ridge=TIGHT)
+    fitted = orthant_newton(dual, zero, zero, tolerance=TIGHT, ridge=TIGHT, reuse=False)
     assert fitted is not None  # no limit on nonzero couplings was given
-    theta, reverse, products = fitted
+    theta, reverse, work = fitted
     value = dual.value(float(theta @ dual.mean), reverse)
     return Fit(
         theta=theta,
@@ -110,7 +108,7 @@ def _unpenalised(train: Dual) -> Fit:
         log_normaliser=dual.log_mean_exp(reverse),
         saturated=value > dual.cap,
         converged=value <= dual.cap,
-        passes=0.5 * products,
+        passes=work / (FLOP * theta.size),
     )
 
 
@@ -124,29 +122,34 @@ class _Path:
     reverse: NDArray[np.float64]  # theta . g~ of the training samples
     passes: float = 0.5
 
-    def descend(self, level: float, gradient: NDArray[np.float64]) -> NDArray[np.float64] | None:
-        """Fit one level and return the gradient there; None where the table grows too large."""
+    def descend(
+        self, level: float, gradient: NDArray[np.float64], choice: "_Choice"
+    ) -> NDArray[np.float64] | None:
+        """Fit one level and return the gradient there; None where the path ends."""
         penalty = level * self.scale
-        active = (self.theta != 0) | (np.abs(gradient) > NEAR * penalty)
-        for _ in range(MAX_CHECKS):
+        active = (self.theta != 0) | (np.abs(gradient) > penalty)
+        for check in range(MAX_CHECKS):
             chosen = np.flatnonzero(active)
             if chosen.size == 0:
                 return gradient
             if chosen.size * self.reverse.size > MAX_TABLE:
                 return None
-            inner = self._fit_active(chosen, penalty[chosen])
-            if inner is None:
+            work = self._fit_active(chosen, penalty[chosen])
+            if work is None:
                 return None
-            self.passes += 0.5 + inner * chosen.size / self.theta.size
+            self.passes += 0.5 + work / (FLOP * self.theta.size)
+            gained = choice.offer(self.theta, self.reverse)
+            if check == 0 and not gained and choice.best > 0:
+                return None  # observables that are still missing would not turn a loss into a gain
             gradient = self.train.gradient(self.reverse)
             missing = (np.abs(gradient) > 1.01 * penalty) & ~active
-            if not missing.any():
+            if np.sum(missing) <= FEW * chosen.size:
                 break
             active |= missing
         return gradient
 
-    def _fit_active(self, chosen: NDArray[np.int64], penalty: NDArray[np.float64]) -> int | None:
-        """Fit the chosen observables, all others zero; return the number of products."""
+    def _fit_active(self, chosen: NDArray[np.int64], penalty: NDArray[np.float64]) -> float | None:
+        """Fit the chosen observables, all others zero; return the work."""
         table = self.train.observables.select(chosen)
         dual = Dual(table, self.train.mean[chosen], self.train.probability)
         start = self.theta[chosen]
@@ -154,11 +157,11 @@ class _Path:
         fitted = orthant_newton(dual, start, penalty, max_free=limit)
         if fitted is None:
             return None
-        theta, reverse, steps = fitted
+        theta, reverse, work = fitted
         self.theta = np.zeros(self.theta.size)
         self.theta[chosen] = theta
         self.reverse = reverse
-        return steps
+        return work
 
 
 def orthant_newton(
@@ -169,7 +172,8 @@ def orthant_newton(
     max_free: int | None = None,
     tolerance: float = INNER_TOLERANCE,
     ridge: float = RIDGE,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], int] | None:
+    reuse: bool = True,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float] | None:
     """Maximise f - sum_k penalty_k |theta_k| by Newton steps that stop where a sign would change.
 
     Parameters
@@ -186,15 +190,17 @@ def orthant_newton(
         Relative gain at which to stop.
     ridge
         Of the Newton steps, relative to the mean variance.
+    reuse
+        Whether a tilted covariance serves several steps.
 
     Returns
     -------
-        Couplings, theta . g~ of each sample, and the number of products with the table; None
-        beyond `max_free`.
+        Couplings, theta . g~ of each sample, and the work, flop a sample; None beyond
+        `max_free`.
     """
     reverse = dual.observables.reverse_values(theta)
     best = _objective(dual, theta, reverse, penalty)
-    products = 1
+    work, cov, last = 2.0 * theta.size, np.zeros((0, 0)), np.inf
     for _ in range(MAX_INNER):
         slope = _pseudo_gradient(dual.gradient(reverse), theta, penalty)
         free = np.flatnonzero((theta != 0) | (slope != 0))
@@ -202,19 +208,25 @@ def orthant_newton(
             break
         if max_free is not None and free.size > max_free:
             return None
+        if fresh := not cov.size:
+            cov = _tilted_covariance(dual, reverse)
+            work += float(theta.size) ** 2
         side = np.where(theta != 0, np.sign(theta), np.sign(slope))
         step = np.zeros(theta.size)
-        step[free] = _newton_step(dual, reverse, free, slope[free], ridge)
+        step[free] = _newton_step(cov[np.ix_(free, free)], slope[free], ridge)
         step[(theta == 0) & (step * slope <= 0)] = 0.0
-        products += 3
+        work += 4.0 * theta.size
         found = _backtrack(dual, theta, step, side, penalty, best)
-        if found is None:
+        gain = 0.0 if found is None else found[2] - best
+        if found is not None:
+            theta, reverse, best = found
+        if fresh and gain <= tolerance * abs(best):
             break
-        theta, reverse, value = found
-        gain, best = value - best, value
-        if gain <= tolerance * abs(best):
-            break
-    return theta, reverse, products
+        # A chord: an old covariance serves while its steps contract.
+        if gain > CONTRACTION * last or gain <= tolerance * abs(best) or not reuse:
+            cov = np.zeros((0, 0))
+        last = gain
+    return theta, reverse, work
 
 
 def _objective(
@@ -234,19 +246,17 @@ def _pseudo_gradient(
     return np.where(theta != 0, gradient - penalty * np.sign(theta), at_zero)
 
 
+def _tilted_covariance(dual: Dual, reverse: NDArray[np.float64]) -> NDArray[np.float64]:
+    w = dual.weights(reverse)
+    mean = dual.observables.reverse_total(w)
+    return dual.observables.second_moment(w) - np.outer(mean, mean)
+
+
 def _newton_step(
-    dual: Dual,
-    reverse: NDArray[np.float64],
-    free: NDArray[np.int64],
-    slope: NDArray[np.float64],
-    ridge: float,
+    cov: NDArray[np.float64], slope: NDArray[np.float64], ridge: float
 ) -> NDArray[np.float64]:
     """Solve with the tilted covariance of the free observables."""
-    table = dual.observables.select(free)
-    w = dual.weights(reverse)
-    mean = table.reverse_total(w)
-    cov = table.second_moment(w) - np.outer(mean, mean)
-    cov[np.diag_indices_from(cov)] += ridge * float(np.trace(cov)) / free.size + TINY
+    cov[np.diag_indices_from(cov)] += ridge * float(np.trace(cov)) / slope.size + TINY
     return cho_solve(cho_factor(cov), slope)
 
 
@@ -275,7 +285,6 @@ class _Choice:
 
     def __init__(self, train: Dual, validation: Dual, max_scale: float) -> None:
         self.train, self.validation, self.max_scale = train, validation, max_scale
-        self.since = 0
         self._curve = [(0.0, 0.0)]
         self._best = Fit(
             theta=np.zeros(train.mean.size),
@@ -289,9 +298,16 @@ class _Choice:
             passes=0.0,
         )
 
-    def offer(self, theta: NDArray[np.float64], reverse: NDArray[np.float64]) -> None:
-        """Rescale a level on validation; keep it if it is the best."""
+    @property
+    def best(self) -> float:
+        """Best validation value so far, nats."""
+        return max(c[1] for c in self._curve)
+
+    def offer(self, theta: NDArray[np.float64], reverse: NDArray[np.float64]) -> bool:
+        """Rescale a fit on validation; keep it if it is the best; tell whether it is."""
         chosen = np.flatnonzero(theta)
+        if chosen.size == 0:
+            return False
         held = self.validation.observables.select(chosen).reverse_values(theta[chosen])
         forward = float(theta @ self.validation.mean)
         zero = np.zeros_like(held)
@@ -300,9 +316,8 @@ class _Choice:
         value = scale * forward - normaliser
         own = float(theta @ self.train.mean)
         value_train = self.train.value(scale * own, scale * reverse)
-        gained = value > max(c[1] for c in self._curve)
+        gained = value > self.best
         self._curve.append((value_train, value))
-        self.since = 0 if gained else self.since + 1
         if gained:
             self._best = replace(
                 self._best,
@@ -312,6 +327,7 @@ class _Choice:
                 log_normaliser=normaliser,
                 saturated=value_train > self.train.cap,
             )
+        return gained
 
     def fit(self, passes: float) -> Fit:
         """Return the best level with the curves of all."""

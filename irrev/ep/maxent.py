@@ -44,7 +44,7 @@ from irrev.ep.validation import (
 from irrev.errors import InputError, MissingExtraError
 from irrev.stats import deal_blocks
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 Device = Literal["auto", "cuda", "cpu"]
 MIN_FOLDS = 3  # test, validation, training
 

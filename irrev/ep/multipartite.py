@@ -10,7 +10,7 @@ one normaliser. Conditioning on any other label that reversal leaves alone works
 
 Each unit is cross-fitted on blocks of states that all units share. The work splits over units:
 `fit_units` returns the block sums of any subset, `+` joins them, `solve` ends the estimate. The
-guard for units with few flips is eq. (2) of `irrev.ep.blockwise`.
+guard for units with few flips is eq. (4) of `irrev.ep.objective`.
 
 Limits: at most one unit may change per step; a unit with few flips is left out (its term is
 not negative, so the sum stays a bound). Only theta_ij - theta_ji is a physical quantity.
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from irrev.ep.ascent import Fit
 from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, join, reversal_p
+from irrev.ep.choose import combine
 from irrev.ep.explicit import AntisymmetricTable
 from irrev.ep.l1 import l1_path
 from irrev.ep.objective import Dual
@@ -171,8 +172,7 @@ def fit_units(
     for unit in units:
         rows = np.flatnonzero(flips[:, unit])
         table = flip_table(states[rows], int(unit), lin=lin)
-        options = {"item": int(unit), "guard": True}
-        out.append(fit_blockwise(table, block[rows], fold_of_block, fit_flips, **options))
+        out.append(fit_blockwise(table, block[rows], fold_of_block, fit_flips, item=int(unit)))
     return join(out)
 
 
@@ -192,12 +192,11 @@ def flip_table(
 
 
 def fit_flips(train: Dual, validation: Dual, fold: int = 0) -> Fit:
-    """Fit one unit by the L1 path, and without penalty where samples abound; keep the better."""
+    """Fit one unit by the L1 path, and combine it with a plain fit where samples abound."""
     sparse = l1_path(train, validation)
     if train.observables.n_samples < DENSE_SAMPLES * train.observables.n_observables:
         return sparse
-    dense = lbfgs(train, validation)
-    return dense if dense.validation.max() > sparse.validation.max() else sparse
+    return combine(train, validation, [sparse, lbfgs(train, validation)])
 
 
 def solve(

@@ -8,10 +8,17 @@ g~ are the observables of the reversed samples; all logarithms are natural, f is
 sample. f(0) = 0 and any theta gives a valid bound, so an unfinished fit is still valid. A finite
 sample of n reversed steps never supports more than ln n nats: above that, f has no maximum.
 
+Few samples that choose a scale may contradict no coupling at all and would let it grow without
+end. A guard averages as if half a sample had been read backwards (antisymmetric g only),
+
+    <e^r>  ->  (sum_t e^{r_t} + 0.5 <e^{-r}>) / (n + 0.5)                        (4)
+
+which holds |theta . g| near ln(n) / 2.
+
 Source: Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log
 
 import numpy as np
@@ -19,6 +26,7 @@ from numpy.typing import NDArray
 
 from irrev.ep.observables import Observables
 
+PSEUDOCOUNT = 0.5  # as in the counting estimate
 SEARCH_STEPS = 40  # Newton or bisection steps of a line search; 3 to 6 are usual
 GROWTH = 5.0  # largest factor between two steps of an open search
 SEARCH_TOLERANCE = 1e-3  # slope left by a line search, relative to the slope at its start
@@ -31,6 +39,7 @@ class Dual:
     observables: Observables
     mean: NDArray[np.float64]  # <g>, shape (n_observables,)
     probability: NDArray[np.float64] | None = None  # (n_samples,), sums to 1
+    mirrored: float = 0.0  # samples read backwards, eq. (4)
 
     @property
     def cap(self) -> float:
@@ -43,15 +52,26 @@ class Dual:
 
     def log_mean_exp(self, reverse: NDArray[np.float64]) -> float:
         """Return ln <exp(reverse)>, the log-normaliser."""
-        return self._tilt(reverse)[1]
+        return self._tilt(self._whole(reverse))[1]
 
     def weights(self, reverse: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return w_t of eq. (2), summing to 1."""
-        return self._tilt(reverse)[0]
+        """Return w_t of eq. (2), summing to 1; under a guard, less those of mirrored samples."""
+        w = self._tilt(self._whole(reverse))[0]
+        return w[: reverse.size] - w[reverse.size :] if self.mirrored else w
+
+    def _whole(self, series: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Append what the mirrored samples of eq. (4) have."""
+        return np.concatenate([series, -series]) if self.mirrored else series
 
     def _tilt(self, reverse: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
+        """Return weights and ln <e^r> of all samples, mirrored ones included."""
         top = float(reverse.max())
         w = np.exp(reverse - top)
+        if self.mirrored:
+            n = w.size // 2
+            w[n:] *= self.mirrored / n
+            total = float(w.sum())
+            return w / total, top + log(total / (n + self.mirrored))
         if self.probability is None:
             total = float(w.sum())
             return w / total, top + log(total / w.size)
@@ -96,6 +116,7 @@ class Dual:
             The step in [0, upper] that maximises f, by Newton on its slope inside a bracket;
             the first step beyond the cap ln n if f has no maximum.
         """
+        reverse, change = self._whole(reverse), self._whole(change)
 
         def probe(step: float) -> tuple[float, float, float]:
             w, log_mean = self._tilt(reverse + step * change)
@@ -118,6 +139,11 @@ class Dual:
                 break
             low, high = (step, high) if gain > 0 else (low, step)
         return step
+
+
+def guarded(dual: Dual) -> Dual:
+    """Return the objective of samples that choose a scale, guarded by eq. (4) where g is odd."""
+    return replace(dual, mirrored=PSEUDOCOUNT) if dual.observables.odd else dual
 
 
 def _fallback(low: float, high: float, ceiling: float) -> float:
