@@ -16,7 +16,7 @@ from irrev.binning import SpikeBins
 from irrev.ep.choose import SOLVERS, choose_fit
 from irrev.ep.crossfit import both_values
 from irrev.ep.multipartite import fit_flips, flip_table
-from irrev.ep.objective import Dual, guarded
+from irrev.ep.objective import Dual
 from irrev.ep.samples import build_samples
 from irrev.ep.validation import held_out
 from irrev.simulate.spikes import simulate_spikes
@@ -40,7 +40,7 @@ def split(observables, seed):
     train, validation, test = (
         Dual(p, p.total(np.full(p.n_samples, 1 / p.n_samples))) for p in pieces
     )
-    return Problem(train, guarded(validation), test)
+    return Problem(train, validation, test)
 
 
 def spins(n, n_steps, beta, draw, every=1):

@@ -248,8 +248,9 @@ def _pseudo_gradient(
 
 def _tilted_covariance(dual: Dual, reverse: NDArray[np.float64]) -> NDArray[np.float64]:
     w = dual.weights(reverse)
-    mean = dual.observables.reverse_total(w)
-    return dual.observables.second_moment(w) - np.outer(mean, mean)
+    table = dual.observables.select(np.arange(dual.mean.size))
+    mean = table.reverse_total(w)
+    return table.second_moment(w) - np.outer(mean, mean)
 
 
 def _newton_step(
