@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from threading import BoundedSemaphore, Thread
 from typing import Any, TypeVar
@@ -75,9 +76,10 @@ def slots() -> int:
     global _slots, _counted
     client = _client
     if client is not None and time.monotonic() - _counted > COUNT_S:
-        threads: Any = client.nthreads()  # a plain dict: the client is synchronous
-        _slots = max(1, sum(threads.values()))
         _counted = time.monotonic()
+        with suppress(OSError):  # a scheduler that is gone ends the run elsewhere
+            threads: Any = client.nthreads()  # a plain dict: the client is synchronous
+            _slots = max(1, sum(threads.values()))
     return _slots
 
 

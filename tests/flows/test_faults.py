@@ -120,16 +120,16 @@ def test_faults__a_poison_shard_fails_alone_with_its_reason(project, many):
 @pytest.mark.usefixtures("workers", "faults")
 def test_faults__a_hung_worker_is_given_up_and_started_anew(project, many):
     expected = undisturbed(project, many)  # and the workers have imported what they need
-    project(compute__profile="local", compute__timeout="10 s")
+    project(compute__profile="local", compute__timeout="20 s")
     faulty.order(many, **{"pair/r2:all": "hang", "pair/r3:all": "hang"})
     before = set(default_client().run(os.getpid).values())
     start = time.monotonic()
     summary = run(many)
-    assert time.monotonic() - start < 120  # one of them alone would take an hour
+    assert time.monotonic() - start < 300  # one of them alone would take an hour
     assert (summary.done, summary.failed) == (6, 2)
     table = results(many)
     errors = [e for e in table["error"].values if e]
-    assert errors == ["TimeoutError: no result within 10 s; raise compute.timeout or look at the "
+    assert errors == ["TimeoutError: no result within 20 s; raise compute.timeout or look at the "
                       "workers."] * 2  # fmt: skip
     good = np.flatnonzero(table["status"] == "done")
     assert_same(table.isel(shard=good), expected.isel(shard=good))
