@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
+from scipy.linalg import get_blas_funcs
 
 from irrev.errors import InputError
 
@@ -113,7 +113,7 @@ class AntisymmetricTable(Antisymmetric):
     def second_moment(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return sum_t w_t g_t g_t', shape (n_observables, n_observables)."""
         rooted = self.table * np.sqrt(weights).astype(self.table.dtype)[:, None]
-        syrk = blas.ssyrk if rooted.dtype == np.float32 else blas.dsyrk  # half the arithmetic
+        (syrk,) = get_blas_funcs(("syrk",), (rooted,))  # half the arithmetic of a product
         upper = np.triu(syrk(1.0, rooted.T)).astype(np.float64)
         return upper + np.triu(upper, 1).T
 

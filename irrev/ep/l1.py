@@ -220,7 +220,7 @@ def orthant_newton(
         gain = 0.0 if found is None else found[2] - best
         if found is not None:
             theta, reverse, best = found
-        if fresh and gain <= tolerance * abs(best):
+        if best > dual.cap or (fresh and gain <= tolerance * abs(best)):
             break
         # A chord: an old covariance serves while its steps contract.
         if gain > CONTRACTION * last or gain <= tolerance * abs(best) or not reuse:

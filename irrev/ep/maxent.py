@@ -123,7 +123,34 @@ def maxent_ep(
     True
     """
     _check_options(folds, n_blocks, solver, level)
-    samples = build_samples(bins, bin_s=bin_s, observables=observables, lag=lag, window=window)
+    return estimate(
+        build_samples(bins, bin_s=bin_s, observables=observables, lag=lag, window=window),
+        folds=folds,
+        n_blocks=n_blocks,
+        solver=solver,
+        level=level,
+        draws=draws,
+        null_draws=null_draws,
+        seed=seed,
+        trajectory=trajectory,
+        device=device,
+    )
+
+
+def estimate(
+    samples: Samples,
+    *,
+    folds: int,
+    n_blocks: int,
+    solver: Solver,
+    level: float,
+    draws: int,
+    null_draws: int,
+    seed: int,
+    trajectory: bool,
+    device: Device,
+) -> MaxEntEp:
+    """Estimate from samples; parameters as in `maxent_ep`."""
     dealing, bootstrapping, null = (
         np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
     )
@@ -178,8 +205,8 @@ def maxent_ep(
         solver=solver,
         coding=samples.coding,
         observables=tuple(dict.fromkeys(part.name for part in samples.parts)),
-        lag=samples.span // window,
-        window=window,
+        lag=samples.span // samples.window,
+        window=samples.window,
         coefficients=_by_set(samples, coefficients),
         passes=sum(f.fit.passes * f.train_fraction for f in fits),
         step=step,

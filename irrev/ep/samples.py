@@ -43,6 +43,7 @@ class Samples:
     parts: tuple[Part, ...]
     starts: Index  # (n_samples,) first bin of each
     span: int  # steps from the first to the last state
+    window: int  # states of a sample, less one
     bin_s: float
     coding: str
     n_units: int
@@ -143,6 +144,7 @@ def build_samples(
         parts=_parts(names, record, window, binary=coding == "+-1"),
         starts=starts,
         span=lag * window,
+        window=window,
         bin_s=width,
         coding="angle" if "angles" in names else coding,
         n_units=states.shape[1],
@@ -187,6 +189,7 @@ def _given(table: Given, width: float) -> Samples:
         parts=(Part("given", 1, table),),
         starts=np.arange(n),
         span=1,
+        window=1,
         bin_s=width,
         coding="given",
         n_units=0,
@@ -211,6 +214,7 @@ def _spikes(bins: SpikeBins, names: tuple[str, ...], lag: int, window: int) -> S
         parts=_parts(names, record, window, binary=True),
         starts=starts,
         span=span,
+        window=window,
         bin_s=bins.bin_s,
         coding="+-1",
         n_units=bins.n_units,
