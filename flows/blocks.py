@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from flows import driven_tasks
 from flows.model import Model
 from flows.quantities import Hertz, Seconds
 
@@ -331,6 +332,44 @@ class TrajectoriesBlock(Block):
     null: Null = Null(draws=500)
 
 
+class Learning(Model):
+    """Parameters of `irrev.learn_protocol`."""
+
+    n_iterations: int = Field(default=300, ge=1, description="steps of the optimiser")
+    n_trajectories: int = Field(default=1000, ge=200, description="fresh ones each step")
+    rate: float | None = Field(
+        default=None, gt=0, description="first step size, control's unit; none: by the source"
+    )
+    shape: Literal["steps", "linear", "polynomial"] = Field(
+        default="steps", description="family of protocols; all may jump at both ends"
+    )
+    n_parameters: int | None = Field(
+        default=None, ge=1, description="knots or terms of a control; none: one an interval"
+    )
+    method: Literal["auto", "response", "pathwise"] = Field(
+        default="auto", description="gradient; auto: pathwise at low friction"
+    )
+    n_evaluation: int = Field(default=50_000, ge=1000, description="fresh ones for the price")
+
+
+class ProtocolsBlock(Block):
+    """Protocols that drive a system at the least work: a sweep over durations and weights."""
+
+    kinds: ClassVar[tuple[str, ...]] = driven_tasks.KINDS
+    durations: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[1.0], min_length=1, description="times of the task, its own units"
+    )
+    error_weights: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[5.0, 10.0, 20.0, 40.0],
+        min_length=1,
+        description="prices of an error, energy; unused where a system has none",
+    )
+    n_intervals: int = Field(default=20, ge=1, description="values of each control")
+    dt: float = Field(default=0.005, gt=0, description="longest time step, its own units")
+    learning: Learning = Learning()
+    interval: NormalInterval = NormalInterval()  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
 class DigitsModel(Model):
     """The model of 8x8 digits, trained once and kept in the store."""
 
@@ -475,6 +514,9 @@ class Flows(Model):
 
     trajectories: TrajectoriesBlock | None = Field(
         default=None, description="entropy production of trajectories, learned from currents"
+    )
+    protocols: ProtocolsBlock | None = Field(
+        default=None, description="protocols that drive a system at the least work"
     )
     transcripts: TranscriptsBlock | None = Field(
         default=None, description="entropy of behaviour of models over time, and its drift"

@@ -16,6 +16,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from flows import driven_tasks
 from flows.blocks import Flows
 from flows.model import Model
 from flows.outlets import Outlet
@@ -27,7 +28,8 @@ from storage.repository import StoreRef
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 
 
-KINDS = ("spikes", "timeseries", "trajectories", "transcripts", "triplets", "samples", "spins")
+READ = ("spikes", "timeseries", "trajectories", "transcripts", "triplets", "samples", "spins")
+KINDS = (*READ, *driven_tasks.KINDS)
 
 
 def _known_store(url: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from flows import catalogue
 from flows.catalogue import Entry
 from flows.config import Pipeline
+from flows.driven_tasks import DrivenTask
 from flows.scope import WHOLE, Scope
 from flows.shards import Input, Shard, make_shards
 from flows.sources import Item
@@ -66,7 +67,7 @@ def split_known(
         sources = pipeline.flows.chosen()[spec.name].sources
         taken = [e for e in entries.values() if e.source in sources and scope.takes(e.item)]
         return taken, [], []
-    known: list[Entry] = []
+    known = _stated(pipeline, spec, scope)
     unread: list[Item] = []
     hashes = {
         name: catalogue.read_hash(spec.read_config(pipeline.sources[name]))
@@ -82,6 +83,13 @@ def split_known(
     return known, unread, [name for name in entries if name not in there] if scope.whole else []
 
 
+def _stated(pipeline: Pipeline, spec: FlowSpec, scope: Scope) -> list[Entry]:
+    """Return the entries of sources that need no reading."""
+    named = ((n, pipeline.sources[n]) for n in pipeline.flows.chosen()[spec.name].sources)
+    taken = ((n, s) for n, s in named if isinstance(s, DrivenTask) and scope.takes(n))
+    return [catalogue.stated(n, s) for n, s in taken]
+
+
 def plan_flow(
     pipeline: Pipeline, spec: FlowSpec, repo: Repository | None, scope: Scope = WHOLE
 ) -> Plan:
@@ -91,7 +99,9 @@ def plan_flow(
     not known before they are read.
     """
     if repo is None:
-        return Plan(spec.name, scope.chosen(items_of(pipeline, spec.name)), [], [], [], [])
+        stated = [e.as_input("") for e in _stated(pipeline, spec, scope)]
+        unread = scope.chosen(items_of(pipeline, spec.name))
+        return plan_inputs(pipeline, spec, None, stated, unread, scope=scope)
     at = repo.resolve()
     entries = catalogue.load(repo, spec.name, at=at)
     known, unread, left = split_known(pipeline, spec, entries, scope)
@@ -118,7 +128,9 @@ def plan_inputs(
     inputs, unread = list(inputs), list(unread)
     block = pipeline.flows.chosen()[spec.name]
     if spec.pieces is not None:
-        inputs = [replace(i, selections=spec.pieces(block)) for i in inputs]
+        inputs = [
+            replace(i, selections=spec.pieces(block, pipeline.sources[i.source])) for i in inputs
+        ]
     configs = {
         name: spec.config_of(block, pipeline.sources[name], name, repo, pipeline.folder)
         for name in set(block.sources)

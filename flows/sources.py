@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from flows.driven_tasks import AnyDrivenTask
 from flows.model import Model
 from flows.quantities import Hertz, Seconds
 from irrev.errors import ConfigError
@@ -225,6 +226,7 @@ Source = Annotated[
     | TimeseriesSource
     | TrajectoriesSource
     | TranscriptsSource
-    | TripletsSource,
+    | TripletsSource
+    | AnyDrivenTask,
     Field(discriminator="kind"),
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 from flows.blocks import (
     DiffusionBlock,
+    ProtocolsBlock,
     SpikesBlock,
     SpinsBlock,
     StudyBlock,
@@ -20,6 +21,7 @@ from flows.blocks import (
     TripletsBlock,
 )
 from flows.corpus import fitted_topics
+from flows.driven_tasks import DrivenTask
 from flows.sources import (
     SamplesSource,
     SpikesSource,
@@ -30,6 +32,7 @@ from flows.sources import (
     TripletsSource,
 )
 from irrev.alignment.records import METHOD_VERSION as ETHICAL_ENTROPY_VERSION
+from irrev.control.records import METHOD_VERSION as PROTOCOLS_VERSION
 from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
@@ -77,8 +80,9 @@ class FlowSpec:
     columns: tuple[Column, ...]
     extras: str = ""  # group below results/<name> with one Dataset a shard, for the report
     more: tuple[str, ...] = ()  # further such groups, `<group>\n<shard>` in the report
-    # block -> condition -> its description, where conditions are parameters, not parts of the data
-    pieces: Callable[[Any], dict[str, Any]] | None = None
+    # block, source -> condition -> its description, where conditions are parameters, not parts
+    # of the data
+    pieces: Callable[[Any, Any], dict[str, Any]] | None = None
     files: tuple[tuple[str, str], ...] = ()  # keys of the stage config that name small files
     # store, source, stage config -> what the stage also reads from the store, e.g. a fitted model
     fitted: Callable[[Repository | None, str, dict[str, Any]], dict[str, Any]] | None = None
@@ -192,7 +196,7 @@ def _measure_spins(block: SpinsBlock, source: SpinsSource) -> dict[str, Any]:
     }
 
 
-def _spins_pieces(block: SpinsBlock) -> dict[str, Any]:
+def _spins_pieces(block: SpinsBlock, source: Any) -> dict[str, Any]:
     return {f"beta={beta:g}": {"beta": beta} for beta in block.betas}
 
 
@@ -381,7 +385,7 @@ def _measure_diffusion(block: DiffusionBlock, source: SamplesSource) -> dict[str
     }
 
 
-def _diffusion_pieces(block: DiffusionBlock) -> dict[str, Any]:
+def _diffusion_pieces(block: DiffusionBlock, source: SamplesSource) -> dict[str, Any]:
     """Name the paths to follow: noised data or stored paths, then one guidance weight each."""
     made = {f"w={w:g}": {"states": "generate", "guidance": w} for w in block.guidance}
     return {"data": {"states": "data", "guidance": 1.0}, **made}
@@ -405,6 +409,47 @@ def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cos
     )
 
 
+def _read_nothing(source: DrivenTask) -> dict[str, Any]:
+    return {}
+
+
+def _measure_protocols(block: ProtocolsBlock, source: DrivenTask) -> dict[str, Any]:
+    return {
+        "task": source.definition(),
+        **block.model_dump(include={"n_intervals", "dt"}),
+        **block.learning.model_dump(),
+        "level": block.interval.level,
+    }
+
+
+def _protocol_points(block: ProtocolsBlock, source: DrivenTask) -> dict[str, Any]:
+    """Name the points of the sweep; without an error there is nothing to weigh."""
+    weights = block.error_weights if source.has_error else [0.0]
+    return {
+        f"duration={duration:g}" + (f" weight={weight:g}" if source.has_error else ""): {
+            "duration": duration,
+            "error_weight": weight,
+        }
+        for duration in block.durations
+        for weight in weights
+    }
+
+
+PATH_STEP_S = 9e-8  # one trajectory and step of a gradient, s (measured, one busy core)
+EVALUATION_STEP_S = 4e-8  # one trajectory and step of the price, twice: learned and guess
+
+
+def _cost_protocols(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
+    """Estimate by trajectories and steps; memory holds weights of one block a control value."""
+    values = config["n_intervals"]
+    duration = (config.get("selection") or {"duration": 1.0})["duration"]
+    steps = max(values, duration / config["dt"])
+    learning = PATH_STEP_S * config["n_iterations"] * config["n_trajectories"]
+    pricing = 2 * EVALUATION_STEP_S * config["n_evaluation"]
+    block = min(config["n_trajectories"], 4096)
+    return Cost((learning + pricing) * steps, 0.0, 3e8 + 64.0 * values * block)
+
+
 SPECS: dict[str, FlowSpec] = {
     "diffusion": FlowSpec(
         name="diffusion",
@@ -423,6 +468,25 @@ SPECS: dict[str, FlowSpec] = {
         ),
         extras="profile",
         pieces=_diffusion_pieces,
+    ),
+    "protocols": FlowSpec(
+        name="protocols",
+        method="response",
+        version=PROTOCOLS_VERSION,
+        read_config=_read_nothing,
+        stage_config=_measure_protocols,
+        cost=_cost_protocols,
+        value="work",
+        columns=(
+            Column("work", "work", "{:.4g}"),
+            Column("interval", "work_low … work_high", "{:.4g}"),
+            Column("error", "task_error", "{:.3g}"),
+            Column("bound", "bound", "{:.4g}"),
+            Column("guess", "guess_work", "{:.4g}"),
+            Column("price", "outcome"),
+        ),
+        extras="curves",
+        pieces=_protocol_points,
     ),
     "spikes": FlowSpec(
         name="spikes",

@@ -16,6 +16,14 @@ REFERENCES: dict[str, str] = {
     "protocols": (
         "Lyu, Ray, Crutchfield, Optimal computation from fluctuation responses, arXiv:2510.03900."
     ),
+    "trap_optima": (
+        "Schmiedl, Seifert, Optimal finite-time processes in stochastic thermodynamics, "
+        "Phys. Rev. Lett. 98, 108301 (2007)."
+    ),
+    "erasure": (
+        "Proesmans, Ehrich, Bechhoefer, Finite-time Landauer principle, "
+        "Phys. Rev. Lett. 125, 100602 (2020)."
+    ),
     "class_entropy": (
         "Handke et al., The entropic signature of class speciation in diffusion models, "
         "arXiv:2602.09651."

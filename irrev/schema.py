@@ -754,6 +754,61 @@ register(
     ],
 )
 
+# --- protocols ----------------------------------------------------------------------------------
+
+register(
+    "protocols/response",
+    [
+        *SHARD,
+        *_estimate("work", "1", "mean work on fresh trajectories, kT = 1 unless the task says"),
+        *_estimate("task_error", "1", "mean error of the task on fresh trajectories"),
+        Variable("loss", ("shard",), "float", "1", "work + weight * error"),
+        Variable("bound", ("shard",), "float", "1", "least mean work at this error"),
+        Variable("over_bound", ("shard",), "float", "1", "work over its bound"),
+        Variable("exact_work", ("shard",), "float", "1", "exact mean work of the learned values"),
+        Variable("exact_error", ("shard",), "float", "1", "exact mean error of the same"),
+        Variable("best_work", ("shard",), "float", "1", "work of the optimum of the same chain"),
+        Variable("best_error", ("shard",), "float", "1", "error of that optimum"),
+        Variable("over_best", ("shard",), "float", "1", "exact loss above that optimum's"),
+        Variable("guess_work", ("shard",), "float", "1", "work of the protocol it started from"),
+        Variable("guess_error", ("shard",), "float", "1", "error of the protocol it started from"),
+        Variable("heat", ("shard",), "float", "1", "mean heat given to the bath"),
+        Variable("jarzynski", ("shard",), "float", "1", "mean of exp(-W/T)"),
+        Variable("jarzynski_error", ("shard",), "float", "1", "its standard error"),
+        Variable("jarzynski_expected", ("shard",), "float", "1", "exp(-dF/T) of the ends"),
+        Variable("first_law", ("shard",), "float", "1", "largest |W + Q - dE| of a trajectory"),
+        Variable("weight_variance", ("shard",), "float", "1", "variance of the response weight"),
+        Variable("duration", ("shard",), "float", "1", "time of the task, its own units"),
+        Variable("error_weight", ("shard",), "float", "1", "price of an error, energy units"),
+        Variable("dt", ("shard",), "float", "1", "time step"),
+        Variable("n_iterations", ("shard",), "int", "1", "steps of the optimiser"),
+        Variable("n_evaluation", ("shard",), "int", "1", "fresh trajectories of the price"),
+        Variable("n_intervals", ("shard",), "int", "1", "values of the protocol"),
+        Variable("n_steps", ("shard",), "int", "1", "time steps"),
+        Variable("task", ("shard",), "text", "", "what is driven"),
+        Variable("method", ("shard",), "text", "", "gradient: response or pathwise"),
+        Variable("outcome", ("shard",), "text", "", "distance from what is known to be possible"),
+        Variable("notes", ("shard",), "text", "", "reasons to trust the price less"),
+    ],
+)
+
+register(
+    "protocols/curves",
+    [
+        Variable("control", ("control",), "text", "", "name of each driven control"),
+        Variable("start_value", ("control",), "float", "1", "value before the first jump"),
+        Variable("end_value", ("control",), "float", "1", "value after the last jump, NaN: none"),
+        Variable("edge", ("edge",), "float", "1", "times at which the values change"),
+        Variable("value", ("interval", "control"), "float", "1", "learned values"),
+        Variable("best_value", ("interval", "control"), "float", "1", "optimum of the same chain"),
+        Variable("curve_time", ("node",), "float", "1", "times of the exact protocol"),
+        Variable("curve_value", ("node", "control"), "float", "1", "optimum in continuous time"),
+        Variable("work_history", ("iteration",), "float", "1", "work while it learned"),
+        Variable("error_history", ("iteration",), "float", "1", "error while it learned"),
+        Variable("loss_history", ("iteration",), "float", "1", "work + weight * error"),
+    ],
+)
+
 # --- behaviour of models ------------------------------------------------------------------------
 
 register(

@@ -5,6 +5,10 @@ Trap 0 -> a in time t, U = k (x - c)^2 / 2, mobility m (underdamped: 1/g, any ma
     W* = k a^2 / (2 + m k t),  c(s) = a (1 + m k s) / (2 + m k t), jumps at both ends        (1)
     constant speed  W = a^2 / (m t^2) (t + (e^{-m k t} - 1) / (m k))   (overdamped)          (2)
 
+The same trap told no end, a particle to be brought to a, loss W + alpha (<x> - a)^2:
+
+    <x_t> = a alpha m t / (1 + alpha m t),  W* = <x_t>^2 / (m t)                             (5)
+
 Trap stiffness k0 -> k1, q = 1/(m t), s^2 = <x^2>, s linear in time, s0 = sqrt(T/k0):
 
     s1 = (s0 q + sqrt(s0^2 q^2 + (k1 + 2q) T)) / (k1 + 2q)
@@ -37,7 +41,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import expm
-from scipy.optimize import minimize_scalar
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import ndtr, xlogy
 
 from irrev.errors import InputError
@@ -143,21 +147,108 @@ def translation_optimum(
     0.33343
     """
     _positive(duration=duration, stiffness=stiffness, mobility=mobility, n_intervals=n_intervals)
+    motion = _mean_motion(duration, n_intervals, stiffness, mobility, mass, substeps)
+    quadratic = motion.quadratic
+    quadratic[-1] += motion.end
+    quadratic = 0.5 * stiffness * (quadratic + quadratic.T)
+    return PiecewiseWork(
+        0.5 * stiffness * distance**2, -stiffness * distance * motion.end, quadratic
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Quadratic mean work and error of a trap that is not told where to end.
+
+    error = (mean end position - target)^2; the optimum of work + weight * error is exact.
+    """
+
+    work: PiecewiseWork
+    end: Array  # mean end position = end . centres
+    target: float
+
+    def error(self, centres: ArrayLike) -> float:
+        """Return the squared distance of the mean end position from the target."""
+        return float((self.end @ np.asarray(centres, dtype=np.float64) - self.target) ** 2)
+
+    def optimum(self, error_weight: float) -> Array:
+        """Centres of least work + weight * error, (interval,)."""
+        matrix = 2 * self.work.quadratic + 2 * error_weight * np.outer(self.end, self.end)
+        pull = 2 * error_weight * self.target * self.end
+        return np.asarray(np.linalg.solve(matrix, pull), dtype=np.float64)
+
+
+def delivery_optimum(
+    target: float,
+    duration: float,
+    *,
+    n_intervals: int,
+    stiffness: float = 1.0,
+    mobility: float = 1.0,
+    substeps: int | None = None,
+) -> Delivery:
+    """Return the exact work and error of bringing an overdamped particle to a target.
+
+    Arguments as in `translation_optimum`; the last centre is kept, without a jump at the end.
+
+    Examples
+    --------
+    >>> case = delivery_optimum(1.0, 1.0, n_intervals=1000)
+    >>> best = case.optimum(4.0)
+    >>> round(case.work.work(best) + 4 * case.error(best), 2), delivery_loss(1.0, 1.0, 4.0)
+    (0.8, 0.8)
+    """
+    _positive(duration=duration, stiffness=stiffness, mobility=mobility, n_intervals=n_intervals)
+    motion = _mean_motion(duration, n_intervals, stiffness, mobility, None, substeps)
+    quadratic = 0.5 * stiffness * (motion.quadratic + motion.quadratic.T)
+    quadratic[-1, -1] += 0.5 * stiffness
+    work = PiecewiseWork(0.0, np.zeros(n_intervals), quadratic)
+    return Delivery(work, motion.end, target)
+
+
+def delivery_loss(
+    target: float, duration: float, error_weight: float, *, mobility: float = 1.0
+) -> float:
+    """Least mean work + weight * error of a delivery with jumps at both ends, eq. (5)."""
+    _positive(duration=duration, error_weight=error_weight, mobility=mobility)
+    drag = 1 / (mobility * duration)
+    return target**2 * error_weight * drag / (error_weight + drag)
+
+
+def delivery_work(error: float, target: float, duration: float, *, mobility: float = 1.0) -> float:
+    """Least mean work that leaves a squared distance `error` to the target, eq. (5)."""
+    _positive(duration=duration, mobility=mobility)
+    moved = max(abs(target) - np.sqrt(max(error, 0.0)), 0.0)
+    return float(moved**2 / (mobility * duration))
+
+
+@dataclass(frozen=True, slots=True)
+class _MeanMotion:
+    """Work of the switches into each interval over the stiffness, squares left out."""
+
+    quadratic: Array
+    end: Array  # mean end position = end . centres
+
+
+def _mean_motion(
+    duration: float,
+    n_intervals: int,
+    stiffness: float,
+    mobility: float,
+    mass: float | None,
+    substeps: int | None,
+) -> _MeanMotion:
     keep = _mean_map(duration / n_intervals, stiffness, mobility, mass, substeps)
     push = (np.eye(len(keep)) - keep)[:, 0]
     mean = np.zeros((len(keep), n_intervals))  # d<state>/d centres
     quadratic = np.zeros((n_intervals, n_intervals))
-    linear = np.zeros(n_intervals)
     for s in range(n_intervals):  # switch into s: k (c_{s-1} - c_s) <x>, squares telescope
         if s:
             quadratic[s - 1] += mean[0]
         quadratic[s] -= mean[0]
         mean = keep @ mean
         mean[:, s] += push
-    quadratic[-1] += mean[0]
-    linear -= distance * mean[0]
-    quadratic = 0.5 * stiffness * (quadratic + quadratic.T)
-    return PiecewiseWork(0.5 * stiffness * distance**2, stiffness * linear, quadratic)
+    return _MeanMotion(quadratic, mean[0])
 
 
 def _mean_map(
@@ -225,6 +316,14 @@ class Stiffening:
         speed = (s1 - s0) / self.duration
         s = s0 + speed * np.asarray(time, dtype=np.float64)
         return np.asarray(self.kT / s**2 - speed / (self.mobility * s), dtype=np.float64)
+
+    def piecewise_optimum(self, n_intervals: int, *, substeps: int | None = None) -> Array:
+        """Piecewise-constant stiffnesses of least work, (interval,); found numerically."""
+        middles = (np.arange(n_intervals) + 0.5) / n_intervals * self.duration
+        found = minimize(
+            lambda k: self.piecewise_work(k, substeps=substeps), self.stiffness(middles)
+        )
+        return np.asarray(found.x, dtype=np.float64)
 
     def piecewise_work(self, values: ArrayLike, *, substeps: int | None = None) -> float:
         """Exact mean work of piecewise-constant stiffnesses (interval,).

@@ -28,7 +28,6 @@ class Energetics:
     work: Array
     heat: Array  # into the system
     change: Array  # of the system's energy
-    error: Array  # 1 where the task failed, else 0
     end: Array  # final position
 
 
@@ -40,9 +39,12 @@ class Evaluation:
     work_stderr: float
     error: float
     error_stderr: float
+    heat: float  # mean, given to the bath
+    first_law: float  # largest |W + Q - dE| of a trajectory
     jarzynski: float  # <e^{-W/T}>
     jarzynski_stderr: float
-    bound: float | None  # least mean work at this error
+    jarzynski_share: float  # of it that one trajectory carries: near 1 it means nothing
+    bound: float | None  # least mean work for these ends
     n_trajectories: int
 
     @property
@@ -81,15 +83,22 @@ def evaluate(task: ControlTask, values: Array, *, n_trajectories: int, seed: int
     """Return means and standard errors of a protocol; arguments as `energetics`."""
     run = energetics(task, values, n_trajectories=n_trajectories, seed=seed)
     boltzmann = np.exp(-run.work / task.kT)
-    error = float(run.error.mean())
+    target = task.error
+    error, spread = 0.0, np.zeros_like(run.end)
+    if target is not None:
+        law = target.summary(run.end)
+        error, spread = target.value(law), target.about(law)(run.end)
     return Evaluation(
         float(run.work.mean()),
         _stderr(run.work),
         error,
-        _stderr(run.error),
+        _stderr(spread),
+        -float(run.heat.mean()),
+        float(np.abs(run.work + run.heat - run.change).max()),
         float(boltzmann.mean()),
         _stderr(boltzmann),
-        None if task.bound is None else task.bound(error),
+        float(boltzmann.max() / boltzmann.sum()),
+        None if task.bound is None else task.bound(run.end),
         n_trajectories,
     )
 
@@ -100,9 +109,9 @@ def _stderr(x: Array) -> float:
 
 def _run_block(
     task: ControlTask, values: Array, block: Block, seed: int
-) -> tuple[Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     rng = block_rng(seed, block.index)
-    table = np.vstack([np.asarray(task.start), task.controls(values), np.asarray(task.end)])
+    table = task.table(values)
     chain = task.chain(values)
     state = chain.draw_start(rng, block.size)
     begin = _energy(task, state, table[0])
@@ -114,13 +123,11 @@ def _run_block(
         state = step.after
         heat += _energy(task, state, table[k + 1]) - _energy(task, step.before, table[k + 1])
     work += _jump(task, state, table[-2], table[-1])
-    x = state[0]
     if not np.all(np.isfinite(state)):
         raise ConvergenceError(
             f"{task.name}: a trajectory left the finite numbers; take more substeps.", best=values
         )
-    error = np.zeros_like(x) if task.error is None else task.error(x)
-    return work, heat, _energy(task, state, table[-1]) - begin, error, x
+    return work, heat, _energy(task, state, table[-1]) - begin, state[0]
 
 
 def _jump(task: ControlTask, state: Array, before: Array, after: Array) -> Array:

@@ -12,7 +12,7 @@ with another seed): the last gradient's own work is biased towards luck.
 Source: J. Lyu, K. Ray, J. Crutchfield, arXiv:2510.03900; D. Kingma, J. Ba, arXiv:1412.6980.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -107,7 +107,7 @@ def learn_protocol(
     error_weight: float = 0.0,
     n_iterations: int = 300,
     n_trajectories: int = 1000,
-    rate: float = 0.05,
+    rate: float | None = None,
     parametrisation: Parametrisation | None = None,
     start: ArrayLike | None = None,
     method: Method = "response",
@@ -125,7 +125,8 @@ def learn_protocol(
     n_iterations, n_trajectories
         Steps of Adam and fresh trajectories of each.
     rate
-        First step size, in the control's unit: about 0.05 for a trap, 0.2 for a double well.
+        First step size, in the control's unit; default: the task's own, 0.05 for a trap moved
+        by 1, 0.2 for a barrier of 4.
     parametrisation
         From `parametrise`; default: a free value an interval.
     start
@@ -142,6 +143,7 @@ def learn_protocol(
     ConvergenceError
         If trajectories leave the finite numbers; `best` holds the values.
     """
+    rate = task.rate if rate is None else rate
     if n_iterations < 1 or not rate > 0:
         raise InputError(f"{n_iterations} iterations at rate {rate}; both must be positive.")
     shape = parametrisation or parametrise("steps", task.n_intervals)
@@ -151,9 +153,10 @@ def learn_protocol(
     per_iteration = -(-n_trajectories // BLOCK)
     record = np.empty((n_iterations, 2))
     gradient = None
+    target = task.error
     for i in range(n_iterations):
         gradient = protocol_gradient(
-            task,
+            replace(task, error=target),
             shape.values(parameters),
             n_trajectories=n_trajectories,
             seed=seed,
@@ -162,6 +165,7 @@ def learn_protocol(
             first_block=i * per_iteration,
         )
         record[i] = gradient.work, gradient.error
+        target = target if target is None else target.about(gradient.law)
         g = shape.pull_back(gradient.value)
         first += (1 - ADAM_DECAY[0]) * (g - first)
         second += (1 - ADAM_DECAY[1]) * (g * g - second)

@@ -30,6 +30,7 @@ from typing import Literal
 import numpy as np
 
 from irrev.control.systems import ControlTask
+from irrev.control.targets import Target
 from irrev.errors import ConvergenceError, InputError
 from irrev.simulate.chains import Array, Step, walk
 from irrev.simulate.langevin import Underdamped
@@ -52,7 +53,7 @@ class ResponseSums:
     reward: Array  # W_k + alpha e
     work: float
     work2: float
-    error: float
+    law: Array  # what the task's target keeps of the end positions
 
     def __add__(self, other: "ResponseSums") -> "ResponseSums":
         """Merge two sets of trajectories."""
@@ -72,6 +73,7 @@ class Gradient:
     work: float
     work_stderr: float
     error: float
+    law: Array  # of the end positions, for `Target.about`
 
 
 def protocol_gradient(
@@ -100,7 +102,8 @@ def protocol_gradient(
     seed, block_size, first_block
         Block b draws from the generator of (seed, first_block + b).
     error_weight
-        alpha, energy units.
+        alpha, energy units. An error that is a function of the law of the ends enters by its
+        derivative at the law that the task's target holds: `irrev.control.targets`.
     method
         "response" (causal), "naive" (all work), or "pathwise" (tangents; no weights).
     control
@@ -122,7 +125,10 @@ def protocol_gradient(
         for block in blocks(n_trajectories, size=block_size)
     )
     return gradient_from_sums(
-        total, control="none" if method == "pathwise" else control, coefficients=coefficients
+        total,
+        target=task.error,
+        control="none" if method == "pathwise" else control,
+        coefficients=coefficients,
     )
 
 
@@ -135,7 +141,11 @@ def merge(parts: Iterable[ResponseSums]) -> ResponseSums:
 
 
 def gradient_from_sums(
-    sums: ResponseSums, *, control: Control = "regression", coefficients: Array | None = None
+    sums: ResponseSums,
+    *,
+    target: Target | None = None,
+    control: Control = "regression",
+    coefficients: Array | None = None,
 ) -> Gradient:
     """Turn merged sums into a gradient with standard errors."""
     if sums.n < 2:
@@ -157,7 +167,8 @@ def gradient_from_sums(
         coefficients,
         sums.work / n,
         float(np.sqrt(spread / n)),
-        sums.error / n,
+        0.0 if target is None else target.value(sums.law),
+        sums.law,
     )
 
 
@@ -219,8 +230,7 @@ class _Record:
     def __init__(self, task: ControlTask, values: Array, n: int, *, tangents: bool) -> None:
         self.task, self.tangents = task, tangents
         self.free = list(task.free)
-        inner = task.controls(values)
-        self.table = np.vstack([np.asarray(task.start), inner, np.asarray(task.end)])
+        self.table = task.table(values)
         shape = (task.n_intervals, len(self.free), n)
         self.explicit, self.weight = np.zeros(shape), np.zeros(shape)
         self.done = np.zeros((task.n_intervals, 1, n))  # work up to the switch into k
@@ -231,6 +241,8 @@ class _Record:
 
     def switch(self, s: int, x: Array) -> None:
         """Change the controls from interval s - 1 to s."""
+        if s == self.task.n_intervals and self.task.end is None:
+            return  # the last controls stay: no work
         energy, before, after = self.task.energy, self.table[s], self.table[s + 1]
         self.work += energy.value(x, after) - energy.value(x, before)
         if s < self.task.n_intervals:
@@ -289,5 +301,5 @@ class _Record:
             reward.sum(-1),
             float(self.work.sum()),
             float((self.work**2).sum()),
-            float(error.sum()),
+            np.zeros(0) if rule is None else rule.summary(x),
         )

@@ -4,7 +4,8 @@
     quartic well  U = a x^4 - b x^2 - c x  controls (b, c)
 
 A task starts at equilibrium of its start controls, holds one set of control values on each of
-n_intervals equal intervals, and ends at its end controls; jumps at both ends are allowed. Moves
+n_intervals equal intervals, and ends at its end controls, if it has any; jumps at both ends are
+allowed. Moves
 are those of `irrev.simulate.langevin`: Euler-Maruyama (overdamped) or kicks (underdamped), the two
 schemes in which a control acts through the noise alone, as the response weight needs.
 
@@ -16,18 +17,26 @@ is discretisation, not physics.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
-from scipy.special import expit
 
-from irrev.control.bounds import Stiffening, translation_work
+from irrev.control.bounds import (
+    Stiffening,
+    delivery_optimum,
+    delivery_work,
+    translation_optimum,
+    translation_work,
+)
+from irrev.control.solved import Delivered, Solved, Stiffened, Translated
+from irrev.control.targets import GRID, DistanceTo, LeftOf, MissedBy, Target, distance_to
 from irrev.control.well_bound import well_bound
 from irrev.errors import InputError
 from irrev.simulate.chains import Array
 from irrev.simulate.driven import double_well, heavy_trap, trap
 from irrev.simulate.langevin import Overdamped, SteppedChain, Underdamped, euler_maruyama, kicks
 
+WELL_REACH = 3.0  # where laws of a bit are cut off: wells are at -1 and 1
 MAX_STEP = 0.5  # largest dt times relaxation rate: beyond it the schemes are qualitatively wrong
 
 
@@ -110,28 +119,6 @@ class QuarticEnergy:
 
 
 @dataclass(frozen=True)
-class LeftOf:
-    """Error of a bit: x below zero at the end.
-
-    `width` smooths the step for pathwise gradients only; None keeps the step, whose slope is zero
-    almost everywhere.
-    """
-
-    width: float | None = None
-
-    def __call__(self, x: Array) -> Array:
-        """Return 1 where x < 0 else 0, (n,)."""
-        return (x < 0).astype(np.float64)
-
-    def slope(self, x: Array) -> Array:
-        """Return the derivative of the smoothed step, (n,)."""
-        if self.width is None:
-            return np.zeros_like(x)
-        s = expit(-x / self.width)
-        return -s * (1 - s) / self.width
-
-
-@dataclass(frozen=True)
 class ControlTask:
     """What to drive, from where to where, in which time; build it with the functions below."""
 
@@ -140,15 +127,18 @@ class ControlTask:
     energy: Energy
     mobility: float  # 1 / friction when underdamped
     start: tuple[float, ...]  # controls before the first jump
-    end: tuple[float, ...]  # controls after the last jump
+    end: tuple[float, ...] | None  # controls after the last jump; None: the last ones stay
     free: tuple[int, ...]  # controls that are optimised
     names: tuple[str, ...]  # of the free controls
     duration: float
     n_intervals: int
     substeps: int
     guess: Array  # (interval, free control)
-    error: LeftOf | None = None
-    bound: Callable[[float], float] | None = None  # error -> least mean work
+    rate: float  # first step size of learning that suits it, in the control's unit
+    error: Target | None = None
+    bound: Callable[[Array], float] | None = None  # end positions -> least mean work
+    solved: Solved | None = None  # exact means on the same chain, where there are any
+    free_energy: float = 0.0  # of the end controls less that of the start controls
 
     def __post_init__(self) -> None:
         if not self.duration > 0 or self.n_intervals < 1 or self.substeps < 1:
@@ -201,6 +191,12 @@ class ControlTask:
         table[:, list(self.free)] = values
         return table
 
+    def table(self, values: Array) -> Array:
+        """Full controls at the start, on each interval and at the end, (interval + 2, control)."""
+        inner = self.controls(values)
+        end = inner[-1] if self.end is None else np.asarray(self.end, dtype=np.float64)
+        return np.vstack([np.asarray(self.start, dtype=np.float64), inner, end])
+
     def chain(self, values: Array) -> SteppedChain:
         """Discrete dynamics under a protocol, (interval, free control)."""
         table = np.repeat(self.controls(values), self.substeps, axis=0)
@@ -233,6 +229,11 @@ def translate_trap(
     else:
         system = heavy_trap(stiffness=stiffness, mass=mass, friction=1 / mobility, kT=kT)
     least = translation_work(distance, duration, stiffness=stiffness, mobility=mobility)
+    physics = {"stiffness": stiffness, "mobility": mobility}
+    exact = translation_optimum(
+        distance, duration, n_intervals=n_intervals, substeps=substeps, mass=mass, **physics
+    )
+    solved = Translated(exact, distance, duration, stiffness * mobility, heavy=mass is not None)
     return ControlTask(
         "trap translation" if mass is None else "heavy trap translation",
         system,
@@ -246,7 +247,52 @@ def translate_trap(
         n_intervals,
         substeps,
         distance * _middles(n_intervals)[:, None],
+        (0.05 if mass is None else 0.2) * abs(distance),  # kicks at the ends are large
         bound=partial(_always, least),
+        solved=solved,
+    )
+
+
+def carry_particle(
+    target: float = 1.0,
+    duration: float = 1.0,
+    *,
+    stiffness: float = 1.0,
+    mobility: float = 1.0,
+    kT: float = 1.0,
+    n_intervals: int = 20,
+    substeps: int = 10,
+) -> ControlTask:
+    """Bring an overdamped particle from 0 to `target` with a trap that may end anywhere.
+
+    The error is the squared distance of the mean end position from the target: work against
+    error has an exact front, `irrev.control.bounds.delivery_work`.
+    """
+    exact = delivery_optimum(
+        target,
+        duration,
+        n_intervals=n_intervals,
+        stiffness=stiffness,
+        mobility=mobility,
+        substeps=substeps,
+    )
+    return ControlTask(
+        "particle delivery",
+        trap(stiffness=stiffness, mobility=mobility, kT=kT),
+        TrapEnergy(),
+        mobility,
+        (stiffness, 0.0),
+        None,
+        (1,),
+        ("centre",),
+        duration,
+        n_intervals,
+        substeps,
+        target * _middles(n_intervals)[:, None],
+        0.1 * abs(target),
+        error=MissedBy(target),
+        bound=partial(_least_delivery, target, duration, mobility),
+        solved=Delivered(exact, duration, stiffness, mobility),
     )
 
 
@@ -261,7 +307,7 @@ def stiffen_trap(
     substeps: int = 10,
 ) -> ControlTask:
     """Change the stiffness of a trap; optimum `irrev.control.bounds.Stiffening`."""
-    least = Stiffening(start, end, duration, mobility, kT).work
+    case = Stiffening(start, end, duration, mobility, kT)
     return ControlTask(
         "stiffening trap",
         trap(stiffness=start, mobility=mobility, kT=kT),
@@ -275,7 +321,10 @@ def stiffen_trap(
         n_intervals,
         substeps,
         (start + (end - start) * _middles(n_intervals))[:, None],
-        bound=partial(_always, least),
+        0.05 * min(start, end),
+        bound=partial(_always, case.work),
+        solved=Stiffened(case, n_intervals, substeps),
+        free_energy=case.free_energy,
     )
 
 
@@ -285,14 +334,17 @@ def erase_bit(
     barrier: float = 4.0,
     mobility: float = 1.0,
     kT: float = 1.0,
+    goal: Literal["well", "law"] = "well",
     width: float | None = None,
     n_intervals: int = 20,
     substeps: int = 50,
 ) -> ControlTask:
     """Bring a bit in U = E (x^2 - 1)^2 to the right well with the controls (quadratic, tilt).
 
-    `width` smooths the error for pathwise gradients. The bound is
-    `irrev.control.well_bound`: full control of the energy, any end with that error.
+    The goal "well" asks for the probability of the right well alone; `width` smooths it for
+    pathwise gradients. "law" asks for the local equilibrium of the right well: its error is the
+    energy distance to it. The bound is `irrev.control.well_bound`: full control of the energy, any
+    end with that probability.
     """
     s = _middles(n_intervals)
     quadratic = 2 * barrier * (1 - 0.9 * np.sin(np.pi * s))
@@ -311,16 +363,27 @@ def erase_bit(
         n_intervals,
         substeps,
         np.stack([quadratic, tilt], axis=1),
-        error=LeftOf(width),
+        0.05 * barrier,
+        error=LeftOf(width) if goal == "well" else _right_well(barrier / kT),
         bound=partial(_least_erasure, duration, barrier, mobility, kT),
     )
 
 
-def _always(work: float, error: float) -> float:
+def _right_well(barrier: float) -> DistanceTo:
+    nodes = np.linspace(-WELL_REACH, WELL_REACH, GRID)
+    density = np.exp(-barrier * (nodes**2 - 1) ** 2)
+    return distance_to(nodes, np.where(nodes > 0, density, 0.0))
+
+
+def _always(work: float, x: Array) -> float:
     return work
 
 
-def _least_erasure(
-    duration: float, barrier: float, mobility: float, kT: float, error: float
-) -> float:
+def _least_delivery(target: float, duration: float, mobility: float, x: Array) -> float:
+    error = (float(x.mean()) - target) ** 2
+    return delivery_work(error, target, duration, mobility=mobility)
+
+
+def _least_erasure(duration: float, barrier: float, mobility: float, kT: float, x: Array) -> float:
+    error = float(np.mean(x < 0))
     return well_bound(min(error, 0.5), duration, barrier=barrier, mobility=mobility, kT=kT)

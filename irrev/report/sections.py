@@ -13,6 +13,7 @@ from irrev.report.currents import currents
 from irrev.report.diffusion import diffusion
 from irrev.report.faithfulness import faithfulness
 from irrev.report.page import Picture, Section, TableBlock, picture
+from irrev.report.protocols import protocols
 from irrev.report.spikes import further, longitudinal, spins, study
 from irrev.report.witness import witness
 from irrev.verdicts import verdict
@@ -180,6 +181,7 @@ def _pair_table(ds: xr.Dataset, order: list[int]) -> TableBlock:
 
 SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
     "diffusion/class_entropy": diffusion,
+    "protocols/response": protocols,
     "spikes/maxent": maxent,
     "spins/multipartite": spins,
     "study/subsets": study,

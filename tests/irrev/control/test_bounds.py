@@ -8,6 +8,9 @@ from irrev.control.bounds import (
     Stiffening,
     best_bit_flip,
     bit_flip,
+    delivery_loss,
+    delivery_optimum,
+    delivery_work,
     erasure_bound,
     erasure_distance,
     linear_translation_work,
@@ -94,6 +97,41 @@ def test_translation_optimum__underdamped_values_are_kicks_at_the_ends():
 def test_translation_optimum__matches_the_cantilever_benchmark():
     best = translation_optimum(5.0, 0.3 * np.pi, n_intervals=50, mass=1.0, mobility=7.0)
     assert best.work(best.optimum) == pytest.approx(2.9339, abs=6e-5)
+
+
+def test_delivery_optimum__tends_to_the_closed_form_and_never_beats_it():
+    for weight in (1.0, 4.0, 50.0):
+        least = delivery_loss(1.0, 2.0, weight, mobility=0.5)
+        losses = []
+        for n in (10, 100, 1000):
+            case = delivery_optimum(1.0, 2.0, n_intervals=n, mobility=0.5)
+            best = case.optimum(weight)
+            losses.append(case.work.work(best) + weight * case.error(best))
+            error = case.error(best)
+            assert case.work.work(best) >= delivery_work(error, 1.0, 2.0, mobility=0.5)
+        assert losses[0] > losses[1] > losses[2] > least
+        assert losses[2] == pytest.approx(least, rel=0.002)  # the last jump takes an interval
+
+
+def test_delivery_optimum__no_other_protocol_costs_less(rng):
+    case = delivery_optimum(2.0, 1.0, n_intervals=6, substeps=10)
+    best = case.optimum(5.0)
+    least = case.work.work(best) + 5 * case.error(best)
+    for _ in range(50):
+        other = best + 0.1 * rng.standard_normal(6)
+        assert case.work.work(other) + 5 * case.error(other) > least
+
+
+def test_delivery_work__nothing_is_paid_for_staying():
+    assert delivery_work(1.0, 1.0, 3.0) == 0.0
+    assert delivery_work(0.0, 3.0, 2.0, mobility=0.5) == pytest.approx(9.0)
+
+
+def test_piecewise_optimum__is_the_minimum_and_tends_to_the_exact_work():
+    case = Stiffening(1.0, 2.0, 1.0)
+    ten = case.piecewise_work(case.piecewise_optimum(10))
+    assert case.work < case.piecewise_work(case.piecewise_optimum(40)) < ten
+    assert ten == pytest.approx(case.work, rel=2e-3)
 
 
 @pytest.mark.parametrize(

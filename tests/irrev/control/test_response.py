@@ -1,11 +1,14 @@
 """Response gradients against exact gradients of the same discrete chain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from irrev.control.bounds import Stiffening, translation_optimum
+from irrev.control.bounds import Stiffening, delivery_optimum, translation_optimum
 from irrev.control.response import merge, protocol_gradient, response_sums
-from irrev.control.systems import erase_bit, stiffen_trap, translate_trap
+from irrev.control.systems import carry_particle, erase_bit, stiffen_trap, translate_trap
+from irrev.control.targets import MissedBy
 from irrev.errors import ConvergenceError, InputError
 from irrev.simulate.noise import blocks
 
@@ -20,6 +23,20 @@ def test_protocol_gradient__translation_matches_exact_gradient(method, control):
     exact = translation_optimum(1.0, 1.0, n_intervals=20, substeps=10).gradient(task.guess[:, 0])
     g = protocol_gradient(task, task.guess, n_trajectories=2000, method=method, control=control)
     assert np.all(np.abs(g.value[:, 0] - exact) < SIGMAS * g.stderr[:, 0])
+
+
+@pytest.mark.parametrize("method", ["response", "naive", "pathwise"])
+def test_protocol_gradient__a_task_without_an_end_matches_its_exact_gradient(method):
+    """Work has no last switch, and the error is a distance: both parts of the loss count."""
+    task, weight = carry_particle(2.0, 0.7, n_intervals=10), 3.0
+    case, c = delivery_optimum(2.0, 0.7, n_intervals=10, substeps=10), task.guess[:, 0]
+    task = replace(task, error=MissedBy(2.0, mean=float(case.end @ c)))
+    g = protocol_gradient(
+        task, task.guess, n_trajectories=4000, error_weight=weight, method=method
+    )
+    exact = case.work.gradient(c) + 2 * weight * (case.end @ c - case.target) * case.end
+    assert np.all(np.abs(g.value[:, 0] - exact) < SIGMAS * g.stderr[:, 0])
+    assert g.work == pytest.approx(case.work.work(c), abs=SIGMAS * g.work_stderr)
 
 
 @pytest.mark.parametrize("method", ["response", "pathwise"])
