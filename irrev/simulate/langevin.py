@@ -238,4 +238,4 @@ MOVES = {"euler_maruyama": _euler_numpy, "kicks": _kicks_numpy, "baoab": _baoab_
 def _compiled(factory: ForceFactory, scheme: str) -> tuple[Any, Any]:
     from irrev.simulate import langevin_numba
 
-    return langevin_numba.compile_force(factory(np)), langevin_numba.RUNS[scheme]
+    return langevin_numba.compile_force(factory), langevin_numba.RUNS[scheme]

@@ -2,22 +2,57 @@
 
 Normals are drawn through the block's own generator, in the order of the numpy path, so both paths
 see the same noise bit for bit. No fast-math: sums keep their order.
+
+A force that takes `xp.sin` gets a sine that processors compute several at a time:
+
+    sin x = P(q),  q = 1/4 - |u - round(u)|,  u = x/(2 pi) - 1/4,  |q| <= 1/4                  (1)
+
+with P odd of degree 15, a Chebyshev fit; absolute error below 2e-15 + 3e-16 |x|, about what
+the rounding of x does to it. The system's own sine costs four times as much as a normal.
 """
 
+from types import ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 
 from irrev.simulate.chains import Array
-from irrev.simulate.langevin import Force
+from irrev.simulate.langevin import ForceFactory
 
 TILE = 8  # states of one component that fill a cache line
 
 
-def compile_force(force: Force) -> Any:
+TURN = 0.15915494309189535  # 1 / (2 pi)
+SINE = (6.283185307179592, -41.34170224039933, 81.60524927598021, -76.70585973080432)  # eq. (1)
+SINE += (42.058691800271845, -15.094547669627913, 3.817827520364843, -0.6945341596186556)
+
+
+@numba.vectorize
+def sine(x: float) -> float:
+    """Return sin x, eq. (1)."""
+    u = x * TURN - 0.25
+    q = 0.25 - np.abs(u - np.floor(u + 0.5))
+    s = q * q
+    low = SINE[0] + s * (SINE[1] + s * (SINE[2] + s * SINE[3]))
+    high = SINE[4] + s * (SINE[5] + s * (SINE[6] + s * SINE[7]))
+    return q * (low + s * s * s * s * high)
+
+
+def _functions() -> ModuleType:
+    """Return numpy with the sine above, as a module, for numba looks names up in modules only."""
+    module = ModuleType("functions")
+    module.__dict__.update(np.__dict__)
+    module.__dict__["sin"] = sine
+    return module
+
+
+FUNCTIONS = _functions()
+
+
+def compile_force(factory: ForceFactory) -> Any:
     """Compile a force for use inside the loops."""
-    return numba.njit(force)
+    return numba.njit(factory(FUNCTIONS))
 
 
 def _kept(function: Any) -> Any:

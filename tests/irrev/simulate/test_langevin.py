@@ -74,6 +74,14 @@ def test_simulate__numba_and_numpy_see_the_same_noise(name):
     assert simulate(plain, **RUN) == pytest.approx(simulate(chain, **RUN), rel=1e-11, abs=1e-11)
 
 
+def test_sine__is_numpy_s_to_rounding(rng):
+    from irrev.simulate.langevin_numba import sine
+
+    x = np.concatenate([rng.uniform(-4, 4, 10_000), rng.uniform(-1e4, 1e4, 10_000), [0.0, np.pi]])
+    assert np.all(np.abs(sine(x) - np.sin(x)) <= 2e-15 + 3e-16 * np.abs(x))
+    assert np.isnan(sine(np.nan))
+
+
 @pytest.mark.parametrize("name", CHAINS)
 def test_walk__yields_the_states_of_simulate(name):
     chain = CHAINS[name]
