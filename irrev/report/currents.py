@@ -74,6 +74,7 @@ def _interval(row: xr.Dataset, name: str) -> str:
 
 
 def _figures(row: xr.Dataset, name: str) -> list[Picture]:
+    found = bool(row["significant"])
     return [
         picture(
             own.ep_against_time(row),
@@ -89,7 +90,8 @@ def _figures(row: xr.Dataset, name: str) -> list[Picture]:
         picture(
             own.force_field(row),
             alt=f"Learned thermodynamic force, {name}.",
-            caption=f"{name}: learned force, mean of the folds, in the middle of the record.",
+            caption=f"{name}: learned force, mean of the folds, in the middle of the record."
+            + ("" if found else " The current is not significant: what is drawn is noise."),
         ),
     ]
 
