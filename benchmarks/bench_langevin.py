@@ -2,7 +2,7 @@
 
 python -m pytest benchmarks/bench_langevin.py --benchmark-only
 python benchmarks/bench_langevin.py                 # table of ratios, floor in the same run
-python benchmarks/bench_langevin.py stream FOLDER   # 10^5 x 10^4 steps to a zarr store
+python benchmarks/bench_langevin.py stream FOLDER [TRAJECTORIES STEPS]   # into a store
 """
 
 import resource
@@ -15,12 +15,14 @@ import numpy as np
 import pytest
 import torch
 
-from irrev.simulate.chains import simulate, stream
+from irrev.simulate.chains import simulate
 from irrev.simulate.driven import BreathingTrap, double_well, heavy_trap, trap
 from irrev.simulate.langevin import baoab, euler_maruyama, kicks
 from irrev.simulate.langevin_torch import TORCH_BLOCK, simulate_torch
 from irrev.simulate.noise import BLOCK, block_rng
 from irrev.simulate.systems import Ring, bead_chain, rotation
+from storage.repository import Repository, StoreRef
+from tasks.ensembles import write_ensemble
 
 N_STEPS = 1000
 CHAINS = {
@@ -106,22 +108,14 @@ def table() -> None:
 
 
 def to_store(folder: str, n_trajectories: int = 100_000, n_steps: int = 10_000) -> None:
-    """Stream a whole run to a zarr array, a chunk a piece, and report time and memory."""
-    import zarr
-
-    chain = CHAINS["trap, Euler"]
-    store = zarr.create_array(
-        store=folder,
-        shape=(n_trajectories, n_steps + 1, 1),
-        chunks=(BLOCK, 1024, 1),
-        dtype="float32",
-        compressors=None,
-    )
-    before, start = peak(), time.perf_counter()
-    for piece in stream(chain, n_trajectories=n_trajectories, n_steps=n_steps, seed=0):
-        rows = slice(piece.block.start, piece.block.stop)
-        store[rows, piece.time : piece.time + piece.x.shape[1]] = piece.x
-    print(f"{n_trajectories:,} x {n_steps:,} steps: {time.perf_counter() - start:.0f} s")
+    """Write a whole run into a store, a block a job, and report time and memory."""
+    repo = Repository.open(StoreRef(folder), create=True, project="ensemble")
+    run = {"n_trajectories": n_trajectories, "n_steps": n_steps, "seed": 0, "block_size": 2048}
+    simulate(CHAINS["trap, Euler"], n_trajectories=8, n_steps=8, seed=0)  # compile
+    before, start, cpu = peak(), time.perf_counter(), time.process_time()
+    write_ensemble(repo, CHAINS["trap, Euler"], group="simulated/trap", **run)
+    wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(f"{n_trajectories:,} x {n_steps:,} steps: {wall:.0f} s, {cpu:.0f} s of CPU")
     print(f"peak memory {before:.0f} MiB before, {peak():.0f} MiB after")
 
 
@@ -130,4 +124,7 @@ def peak() -> float:
 
 
 if __name__ == "__main__":
-    to_store(sys.argv[2]) if sys.argv[1:2] == ["stream"] else table()
+    if sys.argv[1:2] == ["stream"]:
+        to_store(sys.argv[2], *map(int, sys.argv[3:]))
+    else:
+        table()

@@ -4,11 +4,9 @@ import time
 from typing import Any
 
 import xarray as xr
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from irrev.control.records import price_point
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker
 
 
 def measure_point(config: dict[str, Any], seed: int) -> dict[str, xr.Dataset]:
@@ -25,14 +23,6 @@ def measure_point(config: dict[str, Any], seed: int) -> dict[str, xr.Dataset]:
     return {"row": made["row"].assign(seconds=("shard", seconds)), "curves": made["curves"]}
 
 
-@task(
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=worth_retrying,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="protocol {name}",
-)
 def infer_protocol(
     name: str, config: dict[str, Any], seed: int, timeout_s: float
 ) -> dict[str, xr.Dataset]:

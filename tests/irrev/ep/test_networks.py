@@ -106,3 +106,10 @@ def test_network_ep__five_beads_within_eight_percent():
     x = simulate(system.chain(0.01), n_trajectories=200, n_steps=3000, seed=1)
     est = network_ep(x, dt=0.01, diffusion=system.diffusion, steps=1500)
     assert est.value == pytest.approx(system.ep_rate, abs=0.08 * system.ep_rate + 4 * est.sd)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_network_ep__learns_a_rotation_on_cuda(paths):
+    est = network_ep(paths, dt=0.01, diffusion=1.0, device="cuda", **SMALL)
+    assert est.value == pytest.approx(7.92, abs=4 * est.sd + 0.08 * 7.92)

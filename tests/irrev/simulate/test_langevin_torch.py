@@ -54,3 +54,13 @@ def test_simulate_torch__bead_chain_keeps_its_covariance():
 def test_stream_torch__refuses_a_scheme_without_a_torch_path():
     with pytest.raises(InputError, match="baoab has no torch path; use euler_maruyama or kicks"):
         next(stream_torch(baoab(heavy_trap(), dt=0.1), n_trajectories=1, n_steps=1, seed=0))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_simulate_torch__cuda_is_bit_identical_for_any_chunking():
+    chain, run = kicks(heavy_trap(), dt=0.01), {**RUN, "device": "cuda"}
+    whole = simulate_torch(chain, **run)
+    parts = torch.cat([simulate_torch(chain, only=c, **run) for c in ([0, 1], [2], [3])])
+    assert torch.equal(parts, whole)
+    assert whole.device.type == "cuda"
