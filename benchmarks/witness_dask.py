@@ -2,32 +2,29 @@
 
     python benchmarks/witness_dask.py [--channels 256] [--samples 1000000] [--workers 2]
 
-Writes a store of driven and independent channels to a temporary folder, sums the lag products of
-every segment and then every tile over every segment on worker processes, solves, and compares
-with the answer from the same segments in this process's memory. Prints both, the largest memory
+Writes a store of driven and independent channels to a temporary folder, measures it piece by piece
+on worker processes (`irrev.ep.witness_pieces`), and compares with the answer from the same pieces
+in this process's memory. Prints both, the largest memory
 of a worker, and the largest difference.
 """
 
 import argparse
-import operator
 import resource
 import tempfile
 import time
-from functools import reduce
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from dask.distributed import Client, LocalCluster, as_completed
+from dask.distributed import Client, LocalCluster
 
-from irrev.ep.spectra import CrossSums
-from irrev.ep.tiles import Span, join_tiles, plan_tiles, summarise_tile
-from irrev.ep.whitening import LagSums, Whitening, fit_whitening, summarise_lags
-from irrev.ep.witness import solve, witness
+from irrev.ep.witness import witness
+from irrev.ep.witness_pieces import cut_pieces, witness_pieces
+from irrev.readers import open_source
+from irrev.readers.in_place import samples_of
 from irrev.simulate.hidden_drive import SharedDrive, simulate_shared_drive
 
 SEGMENT = 65_536
-Range = tuple[int, int]
 
 
 def write(path: Path, channels: int, samples: int) -> None:
@@ -47,38 +44,21 @@ def write(path: Path, channels: int, samples: int) -> None:
             part.to_zarr(path, zarr_format=3, consolidated=False, append_dim="time")
 
 
-def read(path: str, span: Range, channels: Span) -> np.ndarray:
-    """Read some channels of one segment."""
-    store = xr.open_zarr(path, consolidated=False, chunks=None)["signal"]
-    return store.isel(time=slice(*span), channel=slice(*channels)).to_numpy()
-
-
-def lag_task(path: str, span: Range, channels: int) -> LagSums:
-    """Sum the lag products of one segment."""
-    return summarise_lags(read(path, span, (0, channels)))
-
-
-def tile_task(path: str, span: Range, whitening: Whitening, tile: tuple[Span, Span]) -> CrossSums:
-    """Sum one tile over one segment."""
-    return summarise_tile(read(path, span, tile[0]), read(path, span, tile[1]), whitening, tile)
-
-
 def peak_mib() -> float:
     """Return the largest resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def on_dask(client: Client, path: str, spans: list[Range], channels: int) -> xr.Dataset:
-    """Two passes; every result is added when it arrives and then forgotten."""
-    futures = [client.submit(lag_task, path, s, channels, pure=False) for s in spans]
-    lags = reduce(operator.add, (f.result() for f in as_completed(futures)))
-    whitening = fit_whitening(lags)
-    tiles: dict[tuple[Span, Span], CrossSums] = {}
-    for tile in plan_tiles(channels):
-        todo = [client.submit(tile_task, path, s, whitening, tile, pure=False) for s in spans]
-        tiles[tile] = reduce(operator.add, (f.result() for f in as_completed(todo)))
-    shortest = min(b - a for a, b in spans)
-    return solve(join_tiles(tiles, channels), whitening, fs=1.0, shortest=shortest)
+def on_workers(client: Client):
+    """Apply a function to a list on workers, and yield the answers in the list's order."""
+
+    def run(body, parts):
+        futures = [client.submit(body, part, pure=False) for part in parts]
+        for future in futures:
+            yield future.result()
+            future.release()
+
+    return run
 
 
 def main() -> None:
@@ -91,25 +71,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "record.zarr"
         write(path, options.channels, options.samples)
-        starts = range(0, options.samples, SEGMENT)
-        spans = [(s, min(s + SEGMENT, options.samples)) for s in starts]
-        spans = [s for s in spans if s[1] - s[0] >= SEGMENT // 2]
+        recording = open_source(path, kind="timeseries", in_place=True, sampling_rate=1.0)
+        samples = samples_of(recording, path)
         with (
             LocalCluster(options.workers, threads_per_worker=1, dashboard_address=":0") as cluster,
             Client(cluster) as client,
         ):
             start = time.perf_counter()
-            streamed = on_dask(client, str(path), spans, options.channels)
+            streamed = witness_pieces(samples, fs=1.0, piece=SEGMENT, run=on_workers(client))
             seconds = time.perf_counter() - start
             memory = max(client.run(peak_mib).values())
-        x = read(str(path), (0, options.samples), (0, options.channels))
+        x = samples.read((0, options.samples), (0, options.channels))
+        pieces = cut_pieces(np.array([[0, options.samples]]), SEGMENT)
         start = time.perf_counter()
-        whole = witness(x, fs=1.0, segments=spans)
+        whole = witness(x, fs=1.0, segments=pieces)
         in_memory = time.perf_counter() - start
     apart = max(
         float(np.abs(streamed[v] - whole[v]).max()) for v in ("W", "sigma", "W_irr", "sigma_N")
     )
-    print(f"{options.channels} channels x {options.samples} samples, {len(spans)} segments")
+    print(f"{options.channels} channels x {options.samples} samples, {len(pieces)} pieces")
     print(
         f"  store, {options.workers} workers: {seconds:.0f} s, {memory:.0f} MiB a worker at most"
     )

@@ -428,7 +428,8 @@ register(
 register(
     "timeseries",
     [
-        Variable("signal", ("time", "channel"), "float", "", "recorded signal"),
+        # absent where the samples stay in their file
+        Variable("signal", ("time", "channel"), "float", "", "recorded signal", required=False),
         Variable("channel", ("channel",), "text", "", "channel name"),
         Variable("channel_units", ("channel",), "text", "", "unit of the channel", required=False),
         Variable("sampling_rate", (), "float", "Hz", "samples per second, all channels alike"),

@@ -76,6 +76,11 @@ def take(
         If the sampling rate is missing or not positive, or names and channels differ in number.
     """
     if isinstance(x, xr.Dataset):
+        if "signal" not in x:
+            raise InputError(
+                "the record's samples are in their file; use `witness_pieces`, or read it anew "
+                "without in_place."
+            )
         own = float(x["sampling_rate"])
         if fs is not None and fs != own:
             raise InputError(f"fs={fs!r}, but the Dataset has {own:g} Hz; leave fs out.")
@@ -273,6 +278,19 @@ def plan_bands(
     return Plan(data.segments[usable], m, test, 2 * m if fine else m, cycles, dropped)
 
 
+def runs_of(good: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Return the half-open ranges in which a mask is true.
+
+    Examples
+    --------
+    >>> runs_of(np.array([True, True, False, True]))
+    [(0, 2), (3, 4)]
+    """
+    edge = np.diff(np.concatenate([[0], good.astype(np.int8), [0]]))
+    starts, stops = np.flatnonzero(edge == 1), np.flatnonzero(edge == -1)
+    return list(zip(starts.tolist(), stops.tolist(), strict=True))
+
+
 def _within_range(x: NDArray[np.floating]) -> NDArray[np.floating]:
     """Divide channels of extreme scale by a power of two: fourth powers must not overflow."""
     if not len(x):
@@ -314,9 +332,7 @@ def _without_missing(data: Record, nan: NanRule) -> Record:
         if good.all():
             kept.append((int(start), int(stop)))
         elif nan == "split":
-            edge = np.diff(np.concatenate([[0], good.astype(np.int8), [0]]))
-            runs = zip(np.flatnonzero(edge == 1), np.flatnonzero(edge == -1), strict=True)
-            kept += [(int(start + a), int(start + b)) for a, b in runs]
+            kept += [(int(start + a), int(start + b)) for a, b in runs_of(good)]
     if not kept:
         raise InputError('every segment has missing values; fill them or use nan="split".')
     inside = np.concatenate([whole[a:b] for a, b in data.segments])

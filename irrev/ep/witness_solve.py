@@ -201,7 +201,8 @@ def _solve_pairs(
         if n_bands >= ONE_BAND_FROM
         else np.zeros_like(good),
     }
-    out["undefined"] = good & ~np.isfinite(w_value + sigma.value + log_p)
+    finite = np.isfinite(w_value) & np.isfinite(sigma.value) & np.isfinite(log_p)
+    out["undefined"] = good & ~finite
     if keep_coherence:
         out["coh2"] = main.coh2.T
     for key in out:

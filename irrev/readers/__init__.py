@@ -113,6 +113,9 @@ def split(ds: xr.Dataset, kind: str, **options: Any) -> dict[str, Any]:
 def size(ds: xr.Dataset) -> dict[str, float]:
     """Return what the cost of a method may depend on: bytes and the length of each dimension."""
     sizes = {"bytes": float(ds.nbytes), **{str(d): float(n) for d, n in ds.sizes.items()}}
+    if "samples" in ds.attrs:  # they stay in their file
+        n, channels = ds.attrs["samples"]["shape"]
+        sizes |= {"time": float(n), "channel": float(channels), "bytes": 8.0 * n * channels}
     if "observed_start" in ds:
         sizes["observed_s"] = float((ds["observed_stop"] - ds["observed_start"]).sum())
     return sizes

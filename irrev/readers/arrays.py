@@ -52,6 +52,20 @@ def read_npy(path: Path) -> NDArray[np.generic]:
         raise unreadable(path, "NPY", error) from error
 
 
+def map_npy(path: Path) -> NDArray[np.generic]:
+    """Map a NPY file of plain numbers into memory; reading a part costs that part.
+
+    Raises
+    ------
+    FormatError
+        As `read_npy`.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except BROKEN as error:
+        raise unreadable(path, "NPY", error) from error
+
+
 def read_npz(path: Path) -> dict[str, NDArray[np.generic]]:
     """Read the arrays of an NPZ archive; members that are not NPY are left out.
 

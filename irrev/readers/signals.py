@@ -155,12 +155,23 @@ def as_columns(
         return signal[:, None]
     if transpose:
         return signal.T
-    if signal.ndim == 2 and signal.shape[1] > signal.shape[0]:
+    refuse_exchanged(signal.shape, findings)
+    return signal
+
+
+def refuse_exchanged(shape: tuple[int, ...], findings: Findings) -> None:
+    """Refuse a shape that is wider than long: its axes are likely exchanged.
+
+    Raises
+    ------
+    FormatError
+        With the way to mend it.
+    """
+    if len(shape) == 2 and shape[1] > shape[0]:
         raise findings.error(
-            f"the array has shape {signal.shape}, more channels than samples",
+            f"the array has shape {shape}, more channels than samples",
             "set transpose: true if its rows are channels",
         )
-    return signal
 
 
 def beside(path: Path, name: str, findings: Findings) -> Path:

@@ -15,11 +15,11 @@ from irrev.errors import InputError, MissingExtraError
 from irrev.readers import OnError, arrays
 from irrev.readers.raw import Findings
 from irrev.readers.signals import RawSignals, as_columns, default_names, to_dataset
+from irrev.readers.zarr_signals import RATE_NAMES, pick_array, seconds_of, zarr_signal
 
 VERSION = 1
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 TIME_NAMES = ("time", "t", "time_s", "seconds", "timestamp", "date", "datetime")
-RATE_NAMES = ("sampling_rate", "sample_rate", "fs", "fs_hz", "sfreq", "srate")
 NAME_NAMES = ("channels", "channel", "channel_names", "ch_names", "names")
 MISSING = ("", "na", "nan", "null", "none")
 DAY_S = 86_400.0
@@ -37,6 +37,7 @@ def open_timeseries(
     first_join: int = 0,
     shared_reference: bool | None = None,
     spike_bin: float | None = None,
+    in_place: bool = False,
 ) -> xr.Dataset:
     """Read a multichannel record from a file or folder.
 
@@ -61,6 +62,9 @@ def open_timeseries(
         Channels of one body or one reference electrode; by default true for EEG formats.
     spike_bin
         Count spikes in bins of this width, s; one channel a unit.
+    in_place
+        Leave the samples in their file (Zarr, NPY), for records larger than memory: the Dataset
+        has no `signal`, and `irrev.readers.in_place.samples_of` reads any part of it.
 
     Returns
     -------
@@ -78,7 +82,14 @@ def open_timeseries(
     findings = Findings(path.name, on_error == "stop")
     if sampling_rate is not None and not (np.isfinite(sampling_rate) and sampling_rate > 0):
         raise InputError(f"sampling_rate is {sampling_rate}; give samples per second.")
-    if spike_bin is not None:
+    samples = None
+    if in_place:
+        if resample or spike_bin is not None:
+            raise InputError("in_place with resample or spike_bin: these need the whole record.")
+        from irrev.readers.in_place import open_in_place
+
+        reader, raw, samples = open_in_place(path, findings, array=array, transpose=transpose)
+    elif spike_bin is not None:
         reader, raw = "spikes", _count_spikes(path, spike_bin, on_error)
     else:
         reader, raw = _read(path, findings, array, transpose)
@@ -87,8 +98,12 @@ def open_timeseries(
     if shared_reference is not None:
         raw.shared_reference = shared_reference
     if epoch_length is not None:
-        raw.segments = _epochs(len(raw.signal), epoch_length, first_join)
-    return to_dataset(raw, findings, resample=resample, reader=reader, version=VERSION)
+        n = samples.shape[0] if samples else len(raw.signal)
+        raw.segments = _epochs(n, epoch_length, first_join)
+    ds = to_dataset(raw, findings, resample=resample, reader=reader, version=VERSION)
+    if samples is None:
+        return ds
+    return ds.drop_vars("signal").assign_attrs(samples=samples.described())
 
 
 def _read(
@@ -127,7 +142,9 @@ def _read_nwb(path: Path, findings: Findings, array: str | None) -> RawSignals:
 
 def _read_npz(path: Path, findings: Findings, array: str | None, transpose: bool) -> RawSignals:
     found = arrays.read_npz(path)
-    name = _pick({k: v.ndim for k, v in found.items() if v.dtype.kind in "fiu"}, array, findings)
+    name = pick_array(
+        {k: v.ndim for k, v in found.items() if v.dtype.kind in "fiu"}, array, findings
+    )
     signal = as_columns(found[name], findings, transpose)
     rates = [float(found[k]) for k in RATE_NAMES if k in found and found[k].size == 1]
     lists = [found[k] for k in NAME_NAMES if k in found and found[k].size == signal.shape[1]]
@@ -136,38 +153,11 @@ def _read_npz(path: Path, findings: Findings, array: str | None, transpose: bool
 
 
 def _read_zarr(path: Path, findings: Findings, array: str | None, transpose: bool) -> RawSignals:
-    try:
-        ds = xr.open_zarr(path, consolidated=False)
-    except ImportError as error:
-        raise MissingExtraError(f"{path.name}: Zarr needs `pip install 'irrev[run]'`.") from error
-    except (ValueError, KeyError, OSError) as error:
-        raise findings.error(
-            f"not a Zarr group that xarray opens ({error})", "write it with xarray, dims named"
-        ) from error
-    name = _pick({str(k): v.ndim for k, v in ds.data_vars.items()}, array, findings)
-    data = ds[name]
-    flip = transpose or data.dims == ("channel", "time")
-    signal = as_columns(data.to_numpy(), findings, flip)
-    channel = ds["channel"].to_numpy() if "channel" in ds.coords else None
-    names = default_names(signal.shape[1]) if channel is None else [str(v) for v in channel]
-    rates = [float(ds[k]) for k in RATE_NAMES if k in ds.variables and ds[k].size == 1]
-    rates += [float(ds.attrs[k]) for k in RATE_NAMES if k in ds.attrs]
-    times = None
-    if not rates and "time" in ds.coords:
-        times = _seconds(ds["time"].to_numpy())
-    return RawSignals(signal, names, rates[0] if rates else None, times)
-
-
-def _pick(ndims: dict[str, int], array: str | None, findings: Findings) -> str:
-    """Choose the array by name, or the only one with two dimensions."""
-    wide = [name for name, n in ndims.items() if n == 2]
-    if array is not None and array in ndims:
-        return array
-    if array is None and len(wide) == 1:
-        return wide[0]
-    raise findings.error(
-        f"it holds the arrays {', '.join(ndims) or 'none'}", "name one of them: `array: ...`"
-    )
+    found = zarr_signal(path, findings, array)
+    flip = transpose or found.signal.dims == ("channel", "time")
+    signal = as_columns(found.signal.to_numpy(), findings, flip)
+    names = default_names(signal.shape[1]) if found.names is None else found.names
+    return RawSignals(signal, names, found.rate, found.times)
 
 
 def _read_csv(path: Path, findings: Findings) -> RawSignals:
@@ -231,18 +221,12 @@ def _times(cells: tuple[str, ...], name: str, findings: Findings) -> NDArray[np.
     except ValueError:
         pass
     try:
-        return _seconds(np.array([cell.strip() for cell in cells], dtype="datetime64[us]"))
+        return seconds_of(np.array([cell.strip() for cell in cells], dtype="datetime64[us]"))
     except ValueError as error:
         raise findings.error(
             f"column {name} holds neither seconds nor ISO dates ({error})",
             "write times as seconds or like 2020-01-31T12:00:00",
         ) from None
-
-
-def _seconds(times: NDArray[np.generic]) -> NDArray[np.float64]:
-    if times.dtype.kind == "M":
-        return (times - times[0]) / np.timedelta64(1, "us") * 1e-6
-    return times.astype(np.float64)
 
 
 def _days(
