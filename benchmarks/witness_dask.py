@@ -23,6 +23,7 @@ from irrev.ep.witness_pieces import cut_pieces, witness_pieces
 from irrev.readers import open_source
 from irrev.readers.in_place import samples_of
 from irrev.simulate.hidden_drive import SharedDrive, simulate_shared_drive
+from tasks.cluster import crew, use_client
 
 SEGMENT = 65_536
 
@@ -49,18 +50,6 @@ def peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def on_workers(client: Client):
-    """Apply a function to a list on workers, and yield the answers in the list's order."""
-
-    def run(body, parts):
-        futures = [client.submit(body, part, pure=False) for part in parts]
-        for future in futures:
-            yield future.result()
-            future.release()
-
-    return run
-
-
 def main() -> None:
     """Write, compute twice, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -77,8 +66,9 @@ def main() -> None:
             LocalCluster(options.workers, threads_per_worker=1, dashboard_address=":0") as cluster,
             Client(cluster) as client,
         ):
+            use_client(client)
             start = time.perf_counter()
-            streamed = witness_pieces(samples, fs=1.0, piece=SEGMENT, run=on_workers(client))
+            streamed = witness_pieces(samples, fs=1.0, piece=SEGMENT, crew=crew())
             seconds = time.perf_counter() - start
             memory = max(client.run(peak_mib).values())
         x = samples.read((0, options.samples), (0, options.channels))

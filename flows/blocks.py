@@ -163,6 +163,9 @@ class Witness(Model):
     assumption: Literal["csm", "one_way_ou"] = Field(
         default="csm", description="one_way_ou adds entropy production: only if it is known"
     )
+    piece: int = Field(
+        default=65_536, ge=256, description="samples read at once of sources that stay in place"
+    )
 
 
 class Surrogates(Null):

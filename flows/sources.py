@@ -129,6 +129,9 @@ class TimeseriesSource(BaseSource):
     spike_bin: Seconds | None = Field(
         default=None, gt=0, description="count spikes in bins of this width"
     )
+    in_place: bool = Field(
+        default=False, description="leave samples in their file (Zarr, NPY); for long records"
+    )
 
 
 class TrajectoriesSource(BaseSource):

@@ -37,6 +37,7 @@ from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
+from irrev.errors import ConfigError
 from irrev.readers import content_hash
 from irrev.readers.transcripts import READER_VERSION as TRANSCRIPTS_VERSION
 from irrev.semantic.records import METHOD_VERSION as FAITHFULNESS_VERSION
@@ -216,15 +217,29 @@ def _cost_spins(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
 
 
 def _read_timeseries(source: TimeseriesSource) -> dict[str, Any]:
-    options = source.model_dump(exclude={"kind", "uri"}, exclude_none=True)
+    unsaid = set() if source.in_place else {"in_place"}
+    options = source.model_dump(exclude={"kind", "uri", *unsaid}, exclude_none=True)
     return {"kind": source.kind, "options": options, "split": {}}
 
 
+WHOLE_RECORD = {"detrend", "periods", "harmonics", "assumption"}  # options that need all of it
+
+
 def _measure_timeseries(block: TimeseriesBlock, source: TimeseriesSource) -> dict[str, Any]:
+    witness = block.witness
+    if source.in_place:
+        asked = witness.detrend or witness.periods or witness.assumption != "csm"
+        if asked or block.null.method != "analytic":
+            raise ConfigError(
+                "flows.timeseries: detrend, periods, one_way_ou and surrogates need the whole "
+                "record; drop them, or set in_place: false in its sources."
+            )
+        options = witness.model_dump(mode="python", exclude={"method", *WHOLE_RECORD})
+        return {"witness": {**options, "level": block.interval.level, "fdr": block.fdr}}
     null = {"null": block.null.method, "draws": block.null.draws}
     return {
         "witness": {
-            **block.witness.model_dump(mode="python", exclude={"method"}),
+            **witness.model_dump(mode="python", exclude={"method", "piece"}),
             **(null if block.null.method != "analytic" else {}),
             "level": block.interval.level,
             "fdr": block.fdr,
@@ -243,6 +258,13 @@ def _cost_timeseries(size: Mapping[str, float], config: Mapping[str, Any]) -> Co
     n, channels = size["time"], size["channel"]
     pairs = channels * (channels - 1) / 2
     options = config["witness"]
+    if "piece" in options:  # read piece by piece, products in tiles of channels
+        part = min(n, options["piece"]) * channels
+        return Cost(
+            seconds=2.0 + channels * n * 3 * SAMPLE_S + channels**2 * n * PRODUCT_S,
+            read_bytes=size["bytes"],
+            peak_bytes=3e8 + 16 * part,
+        )
     seconds = 0.5 + channels * n * SAMPLE_S + channels**2 * n * PRODUCT_S
     if options["assumption"] == "one_way_ou":
         seconds += FIT_S * pairs

@@ -10,15 +10,16 @@ end of a piece: the answer is that of `irrev.witness` with these pieces as its s
 added in the order of the record whoever computes them, so the numbers depend on the length of a
 piece only, not on workers.
 
-Limits: 8 bytes x piece x channels in step 2, and about 60 bytes x piece x 2 x tile in step 3, are
-in the memory of a worker; 32 bytes x bands x channels^2 are in the memory of the asker. Known
+Limits: a worker holds one piece at a time, 8 bytes x piece x channels in step 2 and about 60 bytes
+x piece x 2 x tile in step 3; the asker holds 64 bytes x bands x channels^2. Known
 periods, surrogates and the one-way fit need the whole record: use `irrev.witness`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from itertools import starmap
 from operator import add
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -27,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 from irrev import schema
 from irrev.ep import recording as rec
 from irrev.ep.spectra import CrossSums, Precision
+from irrev.ep.streaming import Alone, Crew
 from irrev.ep.tiles import Span, join_tiles, plan_tiles, summarise_tile
 from irrev.ep.whitening import (
     LagSums,
@@ -44,7 +46,9 @@ from irrev.errors import InputError
 R = TypeVar("R")
 PIECE = 65_536  # samples
 TILE = 128  # channels
-Run = Callable[[Callable[[Any], Any], Sequence[Any]], Iterable[Any]]
+ALONE = Alone()
+GROUP = 8  # pieces whose sums a worker adds before it answers
+WINDOW = 16  # answers that may wait for the asker
 
 
 class Samples(Protocol):
@@ -78,7 +82,7 @@ def witness_pieces(
     keep_coherence: bool = False,
     precision: Precision = "float64",
     tile: int = TILE,
-    run: Run = map,
+    crew: Crew = ALONE,
 ) -> xr.Dataset:
     """Estimate witness and irreversibility of every pair of channels of a long record.
 
@@ -97,9 +101,8 @@ def witness_pieces(
         "raise"; "split" cuts pieces at missing values; "drop_segment" leaves such pieces out.
     tile
         Channels whose products with as many others are summed at once.
-    run
-        Applies a function to a list of arguments, here or on workers, and yields the answers in
-        their order.
+    crew
+        Who does the work: this process, or workers elsewhere.
 
     Returns
     -------
@@ -125,7 +128,7 @@ def witness_pieces(
     })  # fmt: skip
     n, n_channels = samples.shape
     whole = cut_pieces(as_segments(segments, n), piece)
-    found = list(run(partial(_scan, samples, nan), whole.tolist()))
+    found = list(crew.map(partial(_scan, samples, nan), [(span,) for span in whole.tolist()]))
     runs = [r for f in found for r in f[0]]
     if not runs:
         raise InputError('every piece has missing values; fill them or use nan="split".')
@@ -140,11 +143,12 @@ def witness_pieces(
     )
     plan = rec.plan_bands(record, n_bands, test_bands, band)
     parts = _by_piece(whole, plan.segments)
-    whitening = fit_whitening(reduce(add, run(partial(_lags, samples), parts)))
+    groups = [parts[k : k + GROUP] for k in range(0, len(parts), GROUP)]
+    whitening = fit_whitening(_total(crew, partial(_lags, samples), groups))
     tiles = {}
     for pair in plan_tiles(n_channels, tile):
         work = partial(_tile, samples, whitening, pair, plan.fine_bands, plan.cycles, precision)
-        tiles[pair] = reduce(add, run(work, parts))
+        tiles[pair] = _total(crew, work, groups)
     ds = solve(
         join_tiles(tiles, n_channels),
         whitening,
@@ -211,13 +215,13 @@ def cut_pieces(segments: Segments, piece: int) -> Segments:
 
 def _scan(samples: Samples, nan: rec.NanRule, span: Span) -> tuple[list[tuple[int, int]], int]:
     """Find the complete stretches of a piece, and count the samples with missing values."""
-    x = samples.read(tuple(span), (0, samples.shape[1]))
+    start, stop = span
+    x = samples.read((start, stop), (0, samples.shape[1]))
     good = np.isfinite(x)
-    whole = good.all(axis=1)
-    start = int(span[0])
+    whole: NDArray[np.bool_] = np.asarray(good.all(axis=1))
     if whole.all():
         _check_scale(x)
-        return [(start, int(span[1]))], 0
+        return [(start, stop)], 0
     missing = int(np.sum(~whole))
     if nan == "raise":
         t, c = np.argwhere(~good)[0]
@@ -250,9 +254,18 @@ def _by_piece(pieces: Segments, runs: Segments) -> list[Part]:
     ]
 
 
-def _lags(samples: Samples, part: Part) -> LagSums:
-    span, runs = part
-    return summarise_lags(samples.read(span, (0, samples.shape[1])), segments=runs)
+def _total(crew: Crew, work: Callable[[list[Part]], R], groups: list[list[Part]]) -> R:
+    """Add the answers of all groups in their order, some at a time."""
+    windows = (groups[k : k + WINDOW] for k in range(0, len(groups), WINDOW))
+    answers = (answer for window in windows for answer in crew.map(work, [(g,) for g in window]))
+    return reduce(add, answers)
+
+
+def _lags(samples: Samples, parts: list[Part]) -> LagSums:
+    whole = (0, samples.shape[1])
+    return reduce(
+        add, (summarise_lags(samples.read(span, whole), segments=runs) for span, runs in parts)
+    )
 
 
 def _tile(
@@ -262,12 +275,14 @@ def _tile(
     n_bands: int,
     cycles: tuple[float, float],
     precision: Precision,
-    part: Part,
+    parts: list[Part],
 ) -> CrossSums:
-    span, runs = part
-    rows = samples.read(span, pair[0])
-    columns = rows if pair[0] == pair[1] else samples.read(span, pair[1])
-    return summarise_tile(
-        rows, columns, whitening, pair,
-        n_bands=n_bands, segments=runs, cycles=cycles, precision=precision,
-    )  # fmt: skip
+    def one(span: Span, runs: list[list[int]]) -> CrossSums:
+        rows = samples.read(span, pair[0])
+        columns = rows if pair[0] == pair[1] else samples.read(span, pair[1])
+        return summarise_tile(
+            rows, columns, whitening, pair,
+            n_bands=n_bands, segments=runs, cycles=cycles, precision=precision,
+        )  # fmt: skip
+
+    return reduce(add, starmap(one, parts))

@@ -52,7 +52,7 @@ def _opened(path: str, array: str) -> Any:
     """Keep files open in a worker: opening costs more than a small read."""
     if not array:
         return map_npy(Path(path))
-    return xr.open_zarr(path, consolidated=False, chunks=None)[array].variable
+    return xr.open_dataset(path, engine="zarr", consolidated=False)[array].variable
 
 
 def samples_of(recording: xr.Dataset, path: str | Path) -> FileSamples:

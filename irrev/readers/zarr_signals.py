@@ -45,7 +45,7 @@ def zarr_signal(path: Path, findings: Findings, array: str | None) -> ZarrSignal
         If zarr is not installed.
     """
     try:
-        ds = xr.open_zarr(path, consolidated=False, chunks=None)
+        ds = xr.open_dataset(path, engine="zarr", consolidated=False)
     except ImportError as error:
         raise MissingExtraError(f"{path.name}: Zarr needs `pip install 'irrev[run]'`.") from error
     except (ValueError, KeyError, OSError) as error:

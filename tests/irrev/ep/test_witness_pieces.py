@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from irrev.ep.streaming import Alone
 from irrev.ep.witness import witness
 from irrev.ep.witness_pieces import HeldSamples, cut_pieces, witness_pieces
 from irrev.errors import InputError
@@ -20,6 +21,17 @@ NAMES = ("W", "W_se", "sigma", "sigma_se", "W_irr", "p", "p_irr", "W_total", "si
 @pytest.fixture(scope="module")
 def record():
     return simulate_shared_drive(DRIVE, 40_000, rng=np.random.default_rng(5))
+
+
+class Threads(Alone):
+    """Several threads, which finish in any order."""
+
+    def __init__(self, pool):
+        super().__init__(4)
+        object.__setattr__(self, "pool", pool)
+
+    def map(self, work, args):
+        return self.pool.map(work, *zip(*args, strict=True))
 
 
 def assert_same(ds, other, rtol=0.0):
@@ -50,7 +62,7 @@ def test_witness_pieces__workers_change_no_bit(record):
     """Answers are added in the order of the record, whoever gives them first."""
     alone = witness_pieces(HeldSamples(record), fs=1.0, piece=4096, tile=2)
     with ThreadPoolExecutor(4) as pool:
-        many = witness_pieces(HeldSamples(record), fs=1.0, piece=4096, tile=2, run=pool.map)
+        many = witness_pieces(HeldSamples(record), fs=1.0, piece=4096, tile=2, crew=Threads(pool))
     assert_same(many, alone)
 
 
