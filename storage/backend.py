@@ -148,7 +148,7 @@ def within_limit(ref: StoreRef, write: Callable[[], T]) -> T:
         return done.result(WRITE_LIMIT_S)
     except TimeoutError:
         if done.done():
-            raise
+            return done.result()
         raise StoreError(
             f"{ref.url}: a commit takes over {WRITE_LIMIT_S:.0f} s; check the network, run again."
         ) from None

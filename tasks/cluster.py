@@ -128,7 +128,7 @@ def _here(
             return done.result(timeout_s)
         except TimeoutError:
             if done.done():
-                raise  # the body's own
+                return done.result()  # in this moment, or the body's own error
             raise _too_long(timeout_s) from None
 
 
@@ -153,7 +153,7 @@ def _there(
             try:
                 return future.result(wait)
             except DaskTimeoutError:
-                if future.done():
+                if future.status == "error":
                     raise  # the body's own
     except CancelledError:
         _await_scheduler(client)
