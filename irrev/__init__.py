@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.diffusion.schedules import entropic_grid as entropic_grid
     from irrev.diffusion.speed_accuracy import schedule_prices as schedule_prices
     from irrev.diffusion.speed_accuracy import velocity_cost as velocity_cost
+    from irrev.ep.compare import compare_ep as compare_ep
     from irrev.ep.conditioned import area_ep as area_ep
     from irrev.ep.conditioned import conditioned_ep as conditioned_ep
     from irrev.ep.current_bounds import current_bounds as current_bounds
@@ -96,6 +97,7 @@ _HOMES = {
     "velocity_cost": "irrev.diffusion.speed_accuracy",
     "SpikeBins": "irrev.binning",
     "area_ep": "irrev.ep.conditioned",
+    "compare_ep": "irrev.ep.compare",
     "conditioned_ep": "irrev.ep.conditioned",
     "neep_ep": "irrev.ep.neep",
     "sweep_bins": "irrev.ep.sweep",

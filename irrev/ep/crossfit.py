@@ -29,9 +29,19 @@ class FoldFit:
     rows: NDArray[np.int64]  # test samples
     fit: Fit
     test: HeldOut
-    newton1: float  # nats
-    tur: float  # nats
+    newton: HeldOut  # of one rescaled Newton step
+    current: NDArray[np.float64]  # the current of the uncertainty relation on test samples
     train_fraction: float  # of all samples
+
+    @property
+    def newton1(self) -> float:
+        """Held-out value of one Newton step, nats."""
+        return self.newton.value
+
+    @property
+    def tur(self) -> float:
+        """Held-out uncertainty-relation bound, nats."""
+        return tur_bound(self.current)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +172,7 @@ def _test(
         rows=rows,
         fit=fit,
         test=held_out(forward, reverse, fit.log_normaliser),
-        newton1=held_out(scale * ahead, scale * back, 0.0).value,
-        tur=tur_bound(0.5 * (ahead - back)),
+        newton=held_out(scale * ahead, scale * back, 0.0),
+        current=0.5 * (ahead - back),
         train_fraction=train_fraction,
     )
