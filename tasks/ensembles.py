@@ -1,21 +1,26 @@
-"""Simulated ensembles of any size, written into the store by many workers as one version.
+"""Ensembles of any size: simulated into the store by many workers, and learned from there.
 
 A worker holds one block of trajectories at full length; nothing else grows with the size of the
-ensemble. The noise of a block is keyed by (seed, block), so the numbers do not depend on the
-workers, their number, or how blocks are dealt to them.
+ensemble. The noise of a block is keyed by (seed, block), and sums are merged in the order of the
+blocks, so the numbers do not depend on the workers, their number, or how blocks are dealt to them.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from itertools import starmap
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from irrev.ep.learn_blocks import learn_blocks
+from irrev.ep.learned import LearnedEp
+from irrev.ep.steps import Tracks, tracks_from
 from irrev.simulate.chains import Chain, stream
 from irrev.simulate.noise import BLOCK, blocks
 from storage.parallel import Job, Region, Run, Task, parallel_write
-from storage.repository import JSON, Repository
+from storage.repository import JSON, Repository, StoreRef
 from tasks.cluster import crew
 
 CHUNK_TIMES = 4096  # recorded times of a chunk: 64 MiB a component for a full block, float32
@@ -108,3 +113,45 @@ def everywhere(fill: Callable[[Task], Any], tasks: Sequence[Task]) -> Iterable[A
     """Run jobs on the Dask workers if there are any, else one after the other here."""
     workers = crew()
     return map(fill, tasks) if workers is None else workers.map(fill, [(task,) for task in tasks])
+
+
+def learn_ensemble(
+    ref: StoreRef,
+    group: str,
+    *,
+    at: str | None = None,
+    block_size: int | None = None,
+    **options: Any,
+) -> LearnedEp:
+    """Learn the entropy production of a stored ensemble on all workers, block by block.
+
+    Parameters
+    ----------
+    ref
+        The store.
+    group
+        Group that `write_ensemble` wrote.
+    at
+        Version; default: the newest.
+    block_size
+        Trajectories that a worker holds; default: those of a block of the ensemble.
+    **options
+        Of `irrev.ep.learn_blocks.learn_blocks`.
+    """
+    repo = Repository.open(ref)
+    version = repo.resolve(at)
+    ds = repo.read(group, at=version)
+    size = block_size or int(ds.attrs["block_size"])
+    load = partial(load_block, ref, group, version, size, float(ds.attrs["dt"]))
+    return learn_blocks(load, -(-ds.sizes["trajectory"] // size), run=_spread, **options)
+
+
+def load_block(ref: StoreRef, group: str, at: str, size: int, dt: float, b: int) -> Tracks:
+    """Read one block of a stored ensemble; this runs on a worker."""
+    x = Repository.open(ref).read(group, at=at)["x"][b * size : (b + 1) * size]
+    return tracks_from(x.to_numpy().astype(np.float64), dt=dt)
+
+
+def _spread(work: Callable[..., Any], args: Sequence[tuple[Any, ...]]) -> Iterable[Any]:
+    workers = crew()
+    return starmap(work, args) if workers is None else workers.map(work, args)

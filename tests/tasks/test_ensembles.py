@@ -7,10 +7,10 @@ import pytest
 
 from irrev.simulate.chains import simulate
 from irrev.simulate.langevin import euler_maruyama
-from irrev.simulate.systems import Ring
+from irrev.simulate.systems import Ring, rotation
 from storage.repository import Repository, StoreRef
 from tasks.cluster import use_client
-from tasks.ensembles import write_ensemble
+from tasks.ensembles import learn_ensemble, write_ensemble
 
 CHAIN = euler_maruyama(Ring(2, 1, 1).system(), dt=0.01)
 RUN = {"n_trajectories": 300, "n_steps": 40, "seed": 5, "block_size": 64}
@@ -58,3 +58,15 @@ def test_write_ensemble__is_bit_identical_on_dask_processes(tmp_path, whole):
 def test_write_ensemble__thins_and_rounds(tmp_path, whole):
     x = stored(tmp_path, every=4)
     assert np.array_equal(x, whole[:, ::4])
+
+
+def test_learn_ensemble__reads_the_store_block_by_block(tmp_path):
+    system, ref = rotation(), StoreRef(str(tmp_path))
+    repo = Repository.open(ref, create=True, project="test")
+    run = {"n_trajectories": 240, "n_steps": 200, "seed": 1, "block_size": 24}
+    write_ensemble(repo, system.chain(0.01), group="simulated/turning", dtype="float64", **run)
+    est = learn_ensemble(ref, "simulated/turning", diffusion=1.0, null_draws=19)
+    exact = system.finite_dt_ep_rate(0.01, fitted=True)
+    assert est.value == pytest.approx(exact, abs=4 * est.sd + est.train - est.debiased)
+    other = learn_ensemble(ref, "simulated/turning", diffusion=1.0, null_draws=19, block_size=48)
+    assert other.train == pytest.approx(est.train, rel=1e-9)
