@@ -11,11 +11,15 @@ process; time is wall time, with the load of the machine beside it.
 """
 
 import argparse
+import json
 import logging
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +38,13 @@ from tasks.cluster import Workers
 PART = 200_000
 FOLLOWS = 0.3
 TABLE = [  # units, bins, active
-    (250, 1_000_000, 0.02),
-    (500, 1_000_000, 0.02),
-    (1000, 1_000_000, 0.02),
-    (500, 250_000, 0.02),
-    (500, 4_000_000, 0.02),
-    (500, 1_000_000, 0.01),
-    (500, 1_000_000, 0.04),
+    (250, 400_000, 0.02),
+    (500, 400_000, 0.02),
+    (1000, 400_000, 0.02),
+    (500, 100_000, 0.02),
+    (500, 1_600_000, 0.02),
+    (500, 400_000, 0.01),
+    (500, 400_000, 0.04),
 ]
 
 
@@ -60,6 +64,11 @@ def simulated(units: int, bins: int, active: float) -> Iterator[SpikeBins]:
         indptr = np.searchsorted(cells, np.arange(n + 1) * units).astype(np.int64)
         indices = (cells % units).astype(np.int32)
         yield SpikeBins(indptr, indices, units, 0.01, np.array([[0, n]]), indices.size, 0.0)
+
+
+def write(units: int, bins: int, active: float, folder: str) -> None:
+    """Write a recording."""
+    save_bins(simulated(units, bins, active), folder)
 
 
 def peak_mib() -> float:
@@ -109,35 +118,49 @@ def measured(recording: MappedBins, workers: int, folds: int) -> tuple[MaxEntEp,
     return est, figures
 
 
-def one(units: int, bins: int, active: float, workers: int, folds: int) -> dict[str, float]:
-    """Write a recording, measure it and print a line."""
+def alone(recording: MappedBins, folds: int) -> tuple[MaxEntEp, dict[str, float]]:
+    """Run one estimate in this process; processor time, so that load matters little."""
+    warm = SpikeBins.from_dense(np.eye(4, dtype=bool)[np.arange(400) % 4], 0.01)
+    stream_ep(warm)  # imports and compiled kernels
+    base, start, load = peak_mib(), cpu_s(), os.getloadavg()[0]
+    est = stream_ep(recording, folds=folds)
+    return est, {"cpu_s": cpu_s() - start, "peak_mib": peak_mib(), "base_mib": base, "load": load}
+
+
+def one(units: int, bins: int, active: float, workers: int, folds: int) -> None:
+    """Write a recording, measure it and print a line; 0 workers: this process."""
     with tempfile.TemporaryDirectory() as folder:
-        recording = save_bins(simulated(units, bins, active), folder)
+        writer = get_context("spawn").Process(target=write, args=(units, bins, active, folder))
+        writer.start()  # in a process of its own: its memory is not the estimate's
+        writer.join()
+        recording = MappedBins(folder)
         mib = sum(p.stat().st_size for p in Path(folder).iterdir()) / 2**20
-        est, figures = measured(recording, workers, folds)
-    words = ", ".join(f"{k} {v:.1f}" for k, v in figures.items())
-    print(
-        f"N={units} T={bins:,} active={active:.3f} workers={workers} folds={folds}: {words}, "
-        f"input {mib:.0f} MiB, passes {est.passes:.1f}\n    {est}",
-        flush=True,
-    )
-    return figures | {"passes": est.passes}
+        est, figures = measured(recording, workers, folds) if workers else alone(recording, folds)
+    row = figures | {"units": units, "bins": bins, "active": active, "passes": est.passes}
+    print(json.dumps(row | {"workers": workers, "folds": folds, "input_mib": mib}))
+    print(f"    {est}", flush=True)
 
 
-def table(workers: int) -> None:
-    """Measure the table and fit exponents of CPU time a pass and of memory."""
-    rows = [one(*row, workers, 5) for row in TABLE]
+def table(folds: int) -> None:
+    """Measure the table, a fresh process a row, and fit exponents."""
+    rows = []
+    for units, bins, active in TABLE:
+        size = ["--units", str(units), "--bins", str(bins), "--active", str(active)]
+        command = [sys.executable, __file__, "one", *size, "--workers", "0"]
+        out = subprocess.run([*command, "--folds", str(folds)], capture_output=True, text=True)
+        print(out.stdout, out.stderr[-300:], flush=True)
+        rows.append(json.loads(out.stdout.splitlines()[0]))
     x = np.log(np.array(TABLE))
-    for name in ("cpu_workers_s", "wall_s", "worker_mib"):
-        y = np.log([r[name] / (r["passes"] if name != "worker_mib" else 1) for r in rows])
+    for name in ("cpu_s", "peak_mib"):
+        y = np.log([r[name] - (r["base_mib"] if name == "peak_mib" else 0) for r in rows])
         for axis, label in enumerate(("N", "T", "active")):
             others = [a for a in range(3) if a != axis]
             use = np.all(np.isclose(x[:, others], x[1, others]), axis=1)
-            slope = np.polyfit(x[use, axis], np.array(y)[use], 1)[0]
+            slope = np.polyfit(x[use, axis], y[use], 1)[0]
             print(f"{name} ~ {label}^{slope:.2f}")
 
 
-def speed(file: str, width: float, folds: int) -> None:
+def speed(file: str, width: float, folds: int, repeats: int) -> None:
     """Compare one and two workers, this process alone, and the estimate in memory."""
     bins = bin_spikes(open_source(file), bin_s=width)
     print(f"{bins.n_units} units, {bins.n_bins:,} bins, {bins.indices.size:,} active", flush=True)
@@ -145,7 +168,7 @@ def speed(file: str, width: float, folds: int) -> None:
         recording = save_bins(bins, folder)
         walls: dict[int, list[float]] = {1: [], 2: []}
         values = set()
-        for _ in range(3):
+        for _ in range(repeats):
             for workers in (1, 2):
                 est, figures = measured(recording, workers, folds)
                 values.add((est.value, est.low, est.high))
@@ -177,14 +200,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--file", default="")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--width", type=float, default=0.005)
     options = parser.parse_args()
     if options.what == "table":
-        table(options.workers)
+        table(options.folds)
     elif options.what == "one":
         one(options.units, options.bins, options.active, options.workers, options.folds)
     else:
-        speed(options.file, options.width, options.folds)
+        speed(options.file, options.width, options.folds, options.repeats)
 
 
 if __name__ == "__main__":
