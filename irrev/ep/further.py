@@ -10,14 +10,14 @@ neep            a network of antisymmetric output
 """
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins, bin_spikes
+from irrev.ep.conditioned import area_ep
 from irrev.ep.estimates import (
     Estimate,
     estimates_table,
@@ -118,7 +118,6 @@ def _area_names(units: xr.Dataset) -> NDArray[np.str_]:
 
 
 def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimate]:
-    area_ep = import_module("irrev.ep.conditioned").area_ep
     fit = {k: v for k, v in options.items() if k not in ("observables", "lag", "window")}
     ep = area_ep(bins, _area_names(units), **fit)
     rows = []
@@ -141,9 +140,10 @@ def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimat
 
 
 def _neep(bins: SpikeBins, options: Options, training: Options, device: str) -> Estimate:
-    neep = import_module("irrev.ep.neep")  # torch, only where it is asked for
+    from irrev.ep.neep import Training, neep_ep  # torch, only where it is asked for
+
     how = {k: tuple(v) if k == "hidden" else v for k, v in training.items() if k != "use"}
-    ep = neep.neep_ep(bins, training=neep.Training(**how), device=device, **options)
+    ep = neep_ep(bins, training=Training(**how), device=cast(Any, device), **options)
     return Estimate(
         family="methods",
         label=f"network on {ep.device}",
