@@ -184,7 +184,7 @@ def as_finished(
         return tried(lambda: on_worker(body, args, resources=resources, timeout_s=timeout_s))
 
     with ThreadPoolExecutor(2 * slots(), thread_name_prefix="piece") as pool:
-        names = {pool.submit(call, *rest): name for name, *rest in calls}
+        names = {pool.submit(call, body, args, res): name for name, body, args, res in calls}
         try:
             for future in as_completed(names):
                 yield names[future], future.result()

@@ -142,7 +142,8 @@ def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimat
 def _neep(bins: SpikeBins, options: Options, training: Options, device: str) -> Estimate:
     from irrev.ep.neep import Training, neep_ep  # torch, only where it is asked for
 
-    how = {k: tuple(v) if k == "hidden" else v for k, v in training.items() if k != "use"}
+    how: dict[str, Any] = {k: v for k, v in training.items() if k != "use"}
+    how["hidden"] = tuple(how["hidden"])
     ep = neep_ep(bins, training=Training(**how), device=cast(Any, device), **options)
     return Estimate(
         family="methods",

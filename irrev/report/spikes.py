@@ -140,7 +140,7 @@ def study(ds: xr.Dataset, extras: Extras) -> Section:
     return Section(
         title="Entropy production and population size",
         verdicts=[
-            f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}: {verdict(ds, i)} in "
+            f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}: {verdict(ds, int(i))} in "
             f"subsets of {int(ds['size'].to_numpy()[i])}"
             for i in done
         ],
