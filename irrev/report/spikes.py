@@ -140,8 +140,8 @@ def study(ds: xr.Dataset, extras: Extras) -> Section:
     return Section(
         title="Entropy production and population size",
         verdicts=[
-            f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}: {verdict(ds, int(i))} in "
-            f"subsets of {int(ds['size'].to_numpy()[i])}"
+            f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}: "
+            f"{verdict(ds, int(i))} in subsets of {int(ds['size'].to_numpy()[i])}"
             for i in done
         ],
         statement="Every point is a held-out bound; a larger subset can show more, and also "
