@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flows import cli_history, show
+from flows import cli_history, service, show
 from flows.ahead import read_ahead
 from flows.config import Pipeline, load
 from flows.console import (
@@ -26,7 +26,7 @@ from flows.console import (
 from flows.estimate import Estimate, estimate_plan
 from flows.explain import full_text
 from flows.launch import quiet_prefect, run_flows
-from flows.page import page_path, write_page
+from flows.places import page_path
 from flows.plan import Plan, plan_flow
 from flows.server import server
 from flows.specs import SPECS
@@ -93,6 +93,8 @@ def run(
 
 def _conclude(pipeline: Pipeline, *, changed: bool, as_json: bool) -> None:
     """Print the results, where they are, and how to look further."""
+    from flows.page import write_page  # half a second that the start of a run does not pay
+
     repo = show.open_store(pipeline)
     tables = show.results(repo)
     page = page_path(pipeline)
@@ -178,6 +180,8 @@ def log(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
 @friendly
 def report(config: ConfigOption = DEFAULT, at: AtOption = None) -> None:
     """Write the page."""
+    from flows.page import write_page
+
     pipeline = load(config)
     page = write_page(pipeline, show.open_store(pipeline), at=at)
     out.print(f"report  {os.path.relpath(page)}")
@@ -243,6 +247,10 @@ def config(
     else:
         names = ", ".join(pipeline.flows.chosen())
         out.print(f"{Path(path).name} is valid: flows {names}; {len(pipeline.sources)} sources")
+
+
+for _command in (service.up, service.down, service.certs):
+    app.command()(_command)
 
 
 def _plans(pipeline: Pipeline) -> list[Plan]:

@@ -18,9 +18,9 @@ from pydantic_core import ErrorDetails
 
 from flows import driven_tasks
 from flows.blocks import Flows
-from flows.model import Model
+from flows.compute import Compute
+from flows.model import BlockError, Model
 from flows.outlets import Outlet
-from flows.quantities import Seconds
 from flows.sources import Source
 from irrev.errors import ConfigError
 from storage.repository import StoreRef
@@ -45,21 +45,6 @@ class Store(Model):
         default="./results", min_length=1, description="folder, s3://bucket/prefix or memory:NAME"
     )
     branch: str = Field(default="main", description="branch that results are committed to")
-
-
-class Compute(Model):
-    """Where work runs."""
-
-    profile: Literal["threads", "local", "address"] = Field(
-        default="local",
-        description="threads of this process, local processes, or a running scheduler",
-    )
-    workers: int = Field(default=2, ge=1, description="worker processes or threads")
-    address: str | None = Field(default=None, description="scheduler of the profile `address`")
-    timeout: Seconds = Field(default=21600.0, gt=0, description="longest wait for one shard")
-    device: Literal["auto", "cuda", "cpu"] = Field(
-        default="auto", description="device of the model-based steps only"
-    )
 
 
 class Report(Model):
@@ -115,6 +100,12 @@ class Pipeline(Model):
         except ValidationError as error:
             raise ConfigError(f"--{_first_line(error, data)}") from None
         return self.model_copy(update={"compute": compute})
+
+    def place(self) -> Compute:
+        """Return where work runs; a relative folder of certificates starts at the file's."""
+        if self.compute.tls is None:
+            return self.compute
+        return self.compute.model_copy(update={"tls": str(self.folder / self.compute.tls)})
 
     def redacted(self) -> dict[str, Any]:
         """Return the file with all defaults as plain data, without user names in URLs."""
@@ -197,8 +188,6 @@ def _check_names(pipeline: Pipeline, path: Path) -> None:
             raise ConfigError(
                 f"{path.name}: sources.{name}: a name has lower-case letters, digits, _ . and -."
             )
-    if pipeline.compute.profile == "address" and not pipeline.compute.address:
-        raise ConfigError(f"{path.name}: compute.address: write the scheduler's tcp://host:port.")
     blocks = pipeline.flows.chosen()
     if pipeline.flows.monitor:
         blocks["monitor"] = pipeline.flows.monitor
@@ -239,6 +228,9 @@ def _first_line(error: ValidationError, data: Any) -> str:
     if message.startswith("Input should"):
         found = repr(details["input"])
         message = f"{message}, found {found if len(found) <= 60 else found[:57] + '...'}"
+    problem = details.get("ctx", {}).get("error")
+    if isinstance(problem, BlockError):
+        where = f"{where}.{problem.key}"
     return f"{where}: {message[0].lower()}{message[1:]}."
 
 

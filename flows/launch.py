@@ -20,7 +20,7 @@ def run_flows(
     from flows.runners import cluster  # after the server is up: this imports Prefect
 
     changed = False
-    with cluster(pipeline.compute), shown_progress(quiet=quiet):
+    with cluster(pipeline.place()), shown_progress(quiet=quiet):
         for name in flows:
             entry = getattr(import_module(f"flows.{name}"), name)
             changed |= entry(config, scope).changed

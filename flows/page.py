@@ -11,8 +11,8 @@ import xarray as xr
 from flows import catalogue, show
 from flows.config import Pipeline
 from flows.explain import full_text
+from flows.places import page_path
 from flows.specs import SPECS, FlowSpec
-from irrev.errors import ConfigError
 from irrev.report.build import make_sections, render
 from irrev.report.page import Page, TableBlock, part_key
 from storage.layout import node_name
@@ -31,25 +31,6 @@ def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -
     partial = path.with_suffix(f".{os.getpid()}.part")
     partial.write_text(html, encoding="utf-8")
     partial.replace(path)
-    return path
-
-
-def page_path(pipeline: Pipeline) -> Path:
-    """Make the page's folder and return the page's path.
-
-    Raises
-    ------
-    ConfigError
-        If nothing can be written there.
-    """
-    path = pipeline.folder / pipeline.report.path
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writable = os.access(path.parent, os.W_OK) and not path.is_dir()
-    except OSError:
-        writable = False
-    if not writable:
-        raise ConfigError(f"report.path: nothing can be written to {path}; choose another path.")
     return path
 
 

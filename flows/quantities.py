@@ -40,18 +40,19 @@ def _parser(units: dict[str, float], example: str) -> BeforeValidator:
 
 
 def format_quantity(value: float, units: dict[str, float]) -> str:
-    """Write a number of base units with the largest unit that keeps it at or above one.
+    """Write a number of base units in the unit, at or below it, that makes the shortest text.
 
     Examples
     --------
     >>> format_quantity(0.01, SECONDS)
     '10 ms'
+    >>> format_quantity(16e9, BYTES)
+    '16 GB'
     """
-    name, scale = min(units.items(), key=lambda item: item[1])
-    for unit, size in units.items():
-        if size <= abs(value) * (1 + 1e-12) and size >= scale:
-            name, scale = unit, size
-    return f"{value / scale:.12g} {name}"
+    smallest = min(units.items(), key=lambda item: item[1])
+    fits = [u for u in units.items() if u[1] <= abs(value) * (1 + 1e-12)] or [smallest]
+    fits.sort(key=lambda item: item[1], reverse=True)
+    return min((f"{value / scale:.12g} {name}" for name, scale in fits), key=len)
 
 
 def _writer(units: dict[str, float]) -> PlainSerializer:

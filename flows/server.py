@@ -1,4 +1,4 @@
-"""A Prefect server of our own on loopback, for as long as a run needs it.
+"""A Prefect server of our own on loopback: for one run, or left standing by `up`.
 
 Prefect's temporary API is killed at exit while it still writes; of 200 short tasks it recorded
 12 to 37. This one is drained first. No Prefect import here: the address must be known before.
@@ -11,32 +11,32 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from flows.places import data_folder
+from flows.standing import find_server, healthy
 from irrev.errors import IrrevError
 
+LOOPBACK = "127.0.0.1"
 START_S = 90.0  # a new home on a busy machine takes 15 to 30 s
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 DRAIN_S = 3.0  # task states reach the database a little after the flow ends
+Child = subprocess.Popen[bytes]
 
 
 def home() -> Path:
     """Return Prefect's home for our runs: PREFECT_HOME, or a folder below the user's data."""
-    if given := os.environ.get("PREFECT_HOME"):
-        return Path(given)
-    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(data) / "irrev" / "prefect"
+    given = os.environ.get("PREFECT_HOME")
+    return Path(given) if given else data_folder() / "prefect"
 
 
 @contextmanager
 def server() -> Iterator[str]:
     """Serve the API while the block runs; enter before the first `import prefect`.
 
-    Uses the server at PREFECT_API_URL if that is set.
+    Uses the server at PREFECT_API_URL if that is set, or the one that `up` left running.
 
     Yields
     ------
@@ -45,46 +45,64 @@ def server() -> Iterator[str]:
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
         return
+    standing = find_server()
+    url = standing.url if standing else f"http://{LOOPBACK}:{free_port()}/api"
+    os.environ.update({"PREFECT_HOME": str(home()), "PREFECT_API_URL": url})
+    process = None if standing else start_server(url, with_parent=True)
+    try:
+        yield url
+        if process:
+            time.sleep(DRAIN_S)
+    finally:
+        os.environ.pop("PREFECT_API_URL", None)
+        if process:
+            _end(process)
+
+
+def start_server(url: str, *, with_parent: bool) -> Child:
+    """Start a server at `url` and wait until it answers; it may end with this process."""
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    os.environ.update({"PREFECT_HOME": str(folder), "PREFECT_API_URL": url})
+    port = url.removesuffix("/api").rpartition(":")[2]
     command = [sys.executable, "-m", "prefect", "server", "start"]
-    command += ["--host", "127.0.0.1", "--port", str(port)]
+    command += ["--host", LOOPBACK, "--port", port]
+    environment = os.environ | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": url}
     log = folder / "server.log"
+    process = start_process(command, log, environment, with_parent=with_parent)
+    try:
+        _wait_healthy(f"{url}/health", process, log)
+    except BaseException:
+        _end(process)
+        raise
+    return process
+
+
+def start_process(
+    command: list[str], log: Path, environment: dict[str, str], *, with_parent: bool
+) -> Child:
+    """Start a process in a session of its own that writes to `log`."""
+    ends = with_parent and sys.platform == "linux"
     with log.open("ab") as stream:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
+            env=environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            preexec_fn=_end_with_parent if ends else None,
         )
+
+
+def _end(process: Child) -> None:
+    process.terminate()
     try:
-        _wait_healthy(f"{url}/health", process, log)
-        yield url
-        time.sleep(DRAIN_S)
-    finally:
-        os.environ.pop("PREFECT_API_URL", None)
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
-def healthy(url: str) -> bool:
-    """Say whether an API answers at `url`."""
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
-            return answer.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _wait_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait_healthy(url: str, process: Child, log: Path) -> None:
     deadline = time.monotonic() + START_S
     while not healthy(url):
         if process.poll() is not None:
@@ -99,7 +117,12 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _free_port() -> int:
+def free_port(wanted: int = 0) -> int:
+    """Return `wanted` if nobody listens there on loopback, or else any free port."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, wanted))
+        except OSError:
+            probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

@@ -91,7 +91,7 @@ def open_run(config: str, flow: str, scope: Scope = WHOLE) -> Iterator[Run]:
     name = f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
     spec = SPECS[flow]
     idle = plan_flow(pipeline, spec, repo, scope).idle
-    with at_work(repo), nullcontext("idle") if idle else cluster(pipeline.compute) as place:
+    with at_work(repo), nullcontext("idle") if idle else cluster(pipeline.place()) as place:
         block = pipeline.flows.chosen()[flow]
         yield Run(name, pipeline, spec, block, repo, now, place, scope, {})
 

@@ -54,6 +54,7 @@ QUEUES = 20  # limits after which one that never began is given up
 BEGUN = "irrev-begun"
 
 _client: Client | None = None
+_least = 1
 _slots = 1
 _counted = 0.0
 _begun: dict[str, float] = {}  # token of a body on a worker -> when it began
@@ -62,10 +63,13 @@ usage = Usage()  # of this process's bodies; a run reads the difference
 
 
 def use_client(client: Client | None, *, slots: int = 1) -> None:
-    """Set the Dask client; without one, at most `slots` bodies compute at once in this process."""
-    global _client, _slots, _free, _counted  # the one switch of this module, set by the runner
+    """Set the Dask client; without one, at most `slots` bodies compute at once in this process.
+
+    With one, `slots` workers are counted even if they are still to come.
+    """
+    global _client, _least, _slots, _free, _counted  # the switch of this module, for the runner
     _client, _counted = client, -math.inf
-    _slots = slots
+    _least = _slots = slots
     _free = BoundedSemaphore(slots)
     if client is not None:
         client.subscribe_topic(BEGUN, _note)
@@ -79,7 +83,7 @@ def slots() -> int:
         _counted = time.monotonic()
         with suppress(OSError):  # a scheduler that is gone ends the run elsewhere
             threads: Any = client.nthreads()  # a plain dict: the client is synchronous
-            _slots = max(1, sum(threads.values()))
+            _slots = max(_least, sum(threads.values()))
     return _slots
 
 
