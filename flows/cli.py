@@ -249,7 +249,7 @@ def config(
         out.print(f"{Path(path).name} is valid: flows {names}; {len(pipeline.sources)} sources")
 
 
-for _command in (service.up, service.down, service.certs):
+for _command in (service.up, service.down, service.deploy, service.certs):
     app.command()(_command)
 
 

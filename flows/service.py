@@ -1,4 +1,4 @@
-"""Commands about where work runs: up, down, certs."""
+"""Commands about where and when work runs: up, down, deploy, certs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +31,21 @@ def down() -> None:
 
     ended = stop()
     out.print(f"ended   {' and '.join(ended)}" if ended else "nothing of `up` is running")
+
+
+@friendly
+def deploy(
+    config: ConfigOption = DEFAULT,
+    pool: Annotated[str, typer.Option(help="work pool: local, docker or kubernetes")] = "local",
+) -> None:
+    """Hand the schedules of prefect.yaml to a Prefect server."""
+    from flows.deploy import deploy as hand_over
+
+    load(config)  # mistakes are told now, not every night
+    # where a container finds the file is its own matter; here it must be found from any folder
+    for one in hand_over(pool, str(Path(config).resolve()) if pool == "local" else config):
+        out.print(f"{one.name:<28}{one.schedule:<18}{one.config}")
+    out.print(f"start a worker for them: prefect worker start --pool {pool}")
 
 
 @friendly
