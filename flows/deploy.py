@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,8 +30,8 @@ class Deployed:
     config: str
 
 
-def deploy(pool: str, config: str) -> list[Deployed]:
-    """Make the deployments of a pool, and the pool; those that exist are brought up to date.
+def deploy(pool: str, config: str, flows: Collection[str]) -> list[Deployed]:
+    """Make the deployments of these flows in a pool, and the pool; present ones are updated.
 
     Raises
     ------
@@ -40,10 +41,11 @@ def deploy(pool: str, config: str) -> list[Deployed]:
     text = (ROOT / "prefect.yaml").read_text(encoding="utf-8")
     whole = yaml.safe_load(text)
     chosen = [d for d in whole["deployments"] if d["work_pool"]["name"] == pool]
+    chosen = [d for d in chosen if _flow(d) in flows]
     if not chosen:
         known = sorted({d["work_pool"]["name"] for d in whole["deployments"]})
         raise ConfigError(
-            f"--pool: prefect.yaml has no deployment for {pool}; {', '.join(known)}."
+            f"--pool: prefect.yaml has nothing to deploy to {pool}; its pools: {', '.join(known)}."
         )
     if "$IRREV_IMAGE" in str(chosen) and not os.environ.get("IRREV_IMAGE"):
         raise ConfigError(f"--pool: {pool} runs an image; set IRREV_IMAGE to its name.")
@@ -117,6 +119,9 @@ def _hand_over(content: dict[str, Any]) -> None:
 
 
 def _deployed(one: dict[str, Any]) -> Deployed:
-    flow = one["entrypoint"].rpartition(":")[2]
     schedule = ", ".join(f"{s['cron']} {s.get('timezone', 'UTC')}" for s in one["schedules"])
-    return Deployed(f"{flow}/{one['name']}", schedule, one["parameters"]["config"])
+    return Deployed(f"{_flow(one)}/{one['name']}", schedule, one["parameters"]["config"])
+
+
+def _flow(one: dict[str, Any]) -> str:
+    return one["entrypoint"].rpartition(":")[2]

@@ -43,7 +43,7 @@ def reprocess(
     if campaign.branch not in repo.branches():
         return Reprocessed("", campaign.since, repo.resolve(campaign.since), "", 0, 0, {}, [])
     done = failed = 0
-    with cluster(pipeline.compute):
+    with cluster(pipeline.place()):
         for name in work:
             summary = getattr(import_module(f"flows.{name}"), name)(config, campaign.scope)
             done, failed = done + summary.done, failed + summary.failed

@@ -41,9 +41,13 @@ def deploy(
     """Hand the schedules of prefect.yaml to a Prefect server."""
     from flows.deploy import deploy as hand_over
 
-    load(config)  # mistakes are told now, not every night
+    pipeline = load(config)  # mistakes are told now, not every night
+    flows = {*pipeline.flows.chosen(), *(["monitor"] if pipeline.flows.monitor else [])}
+    if pipeline.flows.chosen():
+        flows.add("reprocess")
     # where a container finds the file is its own matter; here it must be found from any folder
-    for one in hand_over(pool, str(Path(config).resolve()) if pool == "local" else config):
+    where = str(Path(config).resolve()) if pool == "local" else config
+    for one in hand_over(pool, where, flows):
         out.print(f"{one.name:<28}{one.schedule:<18}{one.config}")
     out.print(f"start a worker for them: prefect worker start --pool {pool}")
 
