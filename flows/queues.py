@@ -9,6 +9,7 @@ import asyncio
 import logging
 import math
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -117,8 +118,10 @@ def job_class(profile: str) -> Any:
     MissingExtraError
         If dask-jobqueue is not installed.
     """
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         module = import_module("dask_jobqueue")
+        signal.signal(signal.SIGINT, interrupt)  # its import makes Ctrl-C a silent exit
     except ImportError:
         raise MissingExtraError(
             f"profile {profile} needs dask-jobqueue; install the extra `hpc`: "

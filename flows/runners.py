@@ -258,6 +258,7 @@ def _workers(compute: Compute, tls: Security | None = None) -> dict[str, Any]:
         "protocol": "tls" if tls else "tcp",
         "security": tls,
         "dashboard": False,
+        "silence_logs": logging.CRITICAL,  # or about 50 lines on stderr a cluster
         "memory_limit": int(compute.memory or MEMORY_LIMIT / (compute.workers + gpus)),
     }
     specs: dict[str, Any] = {
