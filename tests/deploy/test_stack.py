@@ -97,7 +97,14 @@ def test_stack__a_worker_picks_a_scheduled_run_up_and_its_result_is_in_the_bucke
 
     # one is due in a moment; a worker started in a third folder takes it
     command(
-        running, tmp_path, "prefect", "deployment", "run", "spikes/nightly", "--in", "2 seconds"
+        running,
+        tmp_path,
+        "prefect",
+        "deployment",
+        "run",
+        "spikes/nightly",
+        "--start-in",
+        "2 seconds",
     )
     elsewhere, log = tmp_path / "elsewhere", tmp_path / "worker.log"
     elsewhere.mkdir()
