@@ -23,7 +23,7 @@ from flows.console import (
     out,
     print_json,
 )
-from flows.estimate import Estimate, estimate_plan
+from flows.estimate import Estimate, estimate_plan, misfits
 from flows.explain import full_text
 from flows.launch import quiet_prefect, run_flows
 from flows.places import page_path
@@ -64,6 +64,9 @@ def plan(
     if any(p.todo for p in plans):
         out.print()
         out.print(show.cost_table(dict(zip((p.flow for p in plans), costs, strict=True))))
+        for cost in costs:
+            for line in misfits(cost, pipeline.compute):
+                out.print(line, markup=False)
 
 
 @app.command()

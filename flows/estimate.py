@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.config import Compute
+from flows.compute import QUEUES, Compute
 from flows.plan import Plan
 from flows.shards import Shard
 from flows.specs import SPECS, FlowSpec
@@ -28,6 +28,7 @@ class Estimate:
     core_seconds: float
     gpu_seconds: float
     seconds: float  # with the workers of the profile
+    longest_s: float  # of one shard
     read_bytes: float
     written_bytes: float
     peak_bytes: float  # largest memory of one worker
@@ -55,7 +56,8 @@ def estimate_plan(plan: Plan, repo: Repository | None, compute: Compute) -> Esti
         Profile, workers and device.
     """
     spec = SPECS[plan.flow]
-    raw, longest = formula(plan, gpus=_gpus(compute))
+    gpus = _gpus(compute)
+    raw, longest = formula(plan, gpus=gpus)
     speed, n_runs = _speed(plan, repo)
     ratios = _ratios(repo, spec)
     unseen = _unseen(plan)
@@ -64,7 +66,8 @@ def estimate_plan(plan: Plan, repo: Repository | None, compute: Compute) -> Esti
         shards=len(plan.todo) * unseen,
         core_seconds=core,
         gpu_seconds=gpu,
-        seconds=max(core / compute.workers, longest * speed),
+        seconds=max((core - gpu) / compute.workers, gpu / max(gpus, 1), longest * speed),
+        longest_s=longest * speed,
         read_bytes=raw["read_bytes"] * ratios["read_bytes"] * unseen,
         written_bytes=raw["written_bytes"] * ratios["written_bytes"] * unseen,
         peak_bytes=raw["peak_bytes"] * ratios["peak_bytes"],
@@ -96,9 +99,34 @@ def _unseen(plan: Plan) -> float:
 
 
 def _gpus(compute: Compute) -> int:
+    """Count the GPUs of a profile; of this machine where work stays here."""
     if compute.device == "cpu":
         return 0
+    if compute.profile not in ("threads", "local"):
+        return compute.gpu.workers
     return len(list(NVIDIA.iterdir())) if NVIDIA.is_dir() else 0
+
+
+def misfits(estimate: Estimate, compute: Compute) -> list[str]:
+    """Say where the profile gives a worker less than a shard is expected to need."""
+    found = []
+    if compute.memory is not None and estimate.peak_bytes > compute.memory:
+        found.append(
+            f"a worker needs {size(estimate.peak_bytes)} and has {size(compute.memory)}: "
+            "raise compute.memory"
+        )
+    walltime = compute.queue.walltime
+    if compute.profile in QUEUES and estimate.longest_s > walltime:
+        found.append(
+            f"one shard takes {duration(estimate.longest_s)} and a job {duration(walltime)}: "
+            "raise compute.queue.walltime"
+        )
+    if estimate.longest_s > compute.timeout:
+        found.append(
+            f"one shard takes {duration(estimate.longest_s)}, which is over the limit of "
+            f"{duration(compute.timeout)}: raise compute.timeout"
+        )
+    return found
 
 
 def _speed(plan: Plan, repo: Repository | None) -> tuple[float, int]:

@@ -8,8 +8,9 @@ import pytest
 
 from flows import ahead, cli
 from flows.ahead import read_ahead
-from flows.config import Compute, load
-from flows.estimate import TOTALS, estimate_plan
+from flows.compute import Compute
+from flows.config import load
+from flows.estimate import TOTALS, estimate_plan, misfits
 from flows.plan import plan_flow
 from flows.specs import SPECS
 from tests.flows.conftest import write_recording
@@ -29,7 +30,9 @@ def test_plan__gives_hours_bytes_and_memory_for_any_profile(project):
     assert "core-hours" in text
     assert "GPU-hours" in text
     (one,) = json.loads(invoke("plan", "-c", config, "--json")[1])
-    assert {*TOTALS, "shards", "seconds", "workers", "from_runs"} == set(one["estimate"])
+    assert {*TOTALS, "shards", "seconds", "longest_s", "workers", "from_runs"} == set(
+        one["estimate"]
+    )
     assert one["estimate"]["shards"] == 2
     assert one["estimate"]["peak_bytes"] > 1e8  # a worker with its libraries
     code, out, err = invoke("plan", "--profile", "cloud", "-c", config)
@@ -48,6 +51,20 @@ def test_estimate_plan__workers_share_the_work_but_not_the_longest_shard(project
     assert two.seconds == pytest.approx(one.seconds / 2, rel=0.2)
     assert many.seconds >= one.seconds / 2.5  # of two shards the longer one
     assert one.gpu_seconds == 0
+
+
+def test_misfits__name_what_a_profile_gives_too_little_of(project):
+    config = project()
+    assert invoke("plan", "--profile", "slurm", "-c", config)[0] == 0
+    pipeline = load(config)
+    plan = read_ahead(pipeline, plan_flow(pipeline, SPECS["spikes"], None), None)
+    roomy = Compute(profile="slurm", workers=50, memory="8 GB")
+    assert misfits(estimate_plan(plan, None, roomy), roomy) == []
+    tight = Compute(profile="slurm", memory="100 MB", queue={"walltime": "1 s"}, timeout="1 s")
+    memory, walltime, timeout = misfits(estimate_plan(plan, None, tight), tight)
+    assert memory.endswith("and has 100 MB: raise compute.memory")
+    assert walltime.endswith("raise compute.queue.walltime")
+    assert timeout.endswith("raise compute.timeout")
 
 
 def test_read_ahead__looks_into_some_of_very_many_and_counts_all(project, monkeypatch):

@@ -16,7 +16,8 @@ import xarray as xr
 from distributed import default_client
 
 from flows import progress, runners
-from flows.config import Compute, load
+from flows.compute import Compute
+from flows.config import load
 from flows.runners import cluster
 from irrev.errors import StoreError
 from storage.pending import Pending
