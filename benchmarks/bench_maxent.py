@@ -104,6 +104,7 @@ def peak_of(function):
 def test_maxent_against_the_same_estimate_with_dense_products(size):
     trains = simulate_spikes(*size, np.random.default_rng(0))
     bins = SpikeBins.from_dense(trains.states, 0.01)
+    maxent_ep(trains.states[:1000], n_blocks=20)  # compiled loops are loaded once
     sparse, wall, cpu = timed(lambda: estimate(build_samples(bins), **OPTIONS))
     other, dense_wall, dense_cpu = timed(lambda: estimate(dense_samples(bins), **OPTIONS))
     auto, auto_wall, auto_cpu = timed(lambda: maxent_ep(bins))

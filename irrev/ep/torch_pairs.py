@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from irrev.ep import kernels
 from irrev.ep.composite import Joint, Restricted, Windows
 from irrev.ep.explicit import Antisymmetric, AntisymmetricTable
 from irrev.ep.metric import PairMetric, pair_matrix, pair_vector
@@ -28,9 +27,10 @@ class TorchPairs(Antisymmetric):
     """`pair` on a torch device."""
 
     host: SpikePairs | DensePairs
-    before: Tensor  # (n_samples, unit) int8, or float32 for real states
-    after: Tensor
-    rows: Tensor | None = None  # samples that take part; None: all
+    before: Tensor  # (time, unit) int8, or float32 for real states
+    after: Tensor  # the same tensor where both ends come from one record
+    at: Tensor  # (n_samples,) row of `before`
+    shift: int  # from there to the row of `after`
 
     @property
     def n_samples(self) -> int:
@@ -44,9 +44,8 @@ class TorchPairs(Antisymmetric):
 
     def take(self, rows: NDArray[np.int64]) -> "TorchPairs":
         """Return the given samples only; the states on the device are shared."""
-        here = torch.as_tensor(rows, device=self.before.device)
-        inside = here if self.rows is None else self.rows[here]
-        return replace(self, host=self.host.take(rows), rows=inside)
+        at = self.at[torch.as_tensor(rows, device=self.at.device)]
+        return replace(self, host=self.host.take(rows), at=at)
 
     def values(self, theta: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return theta . g of each sample, nats."""
@@ -90,8 +89,8 @@ class TorchPairs(Antisymmetric):
         return [slice(k, min(k + CHUNK_ROWS, n)) for k in range(0, n, CHUNK_ROWS)]
 
     def _ends(self, part: slice) -> tuple[Tensor, Tensor]:
-        at = part if self.rows is None else self.rows[part]
-        return self.before[at].float(), self.after[at].float()
+        at = self.at[part]
+        return self.before[at].float(), self.after[at + self.shift].float()
 
 
 def torch_pairs(host: SpikePairs | DensePairs, device: str) -> TorchPairs:
@@ -105,26 +104,28 @@ def torch_pairs(host: SpikePairs | DensePairs, device: str) -> TorchPairs:
         A torch device, e.g. "cuda" or "cpu".
     """
     if isinstance(host, SpikePairs):
-        ends = (
-            _coded(host, host.starts),
-            _coded(host, host.starts + host.lag),
+        record = torch.as_tensor(_coded(host), device=device)
+        return TorchPairs(
+            host, record, record, torch.as_tensor(host.starts, device=device), host.lag
         )
-    else:
-        small = np.all(np.abs(host.before) <= 1) and np.all(host.before == np.rint(host.before))
-        small = small and np.all(np.abs(host.after) <= 1)
-        kind = np.int8 if small and np.all(host.after == np.rint(host.after)) else np.float32
-        ends = (host.before.astype(kind), host.after.astype(kind))
-    before, after = (torch.as_tensor(np.ascontiguousarray(x), device=device) for x in ends)
-    return TorchPairs(host, before, after)
+    kind = np.int8 if all(map(_small, (host.before, host.after))) else np.float32
+    before, after = (
+        torch.as_tensor(np.ascontiguousarray(x.astype(kind)), device=device)
+        for x in (host.before, host.after)
+    )
+    return TorchPairs(host, before, after, torch.arange(host.n_samples, device=device), 0)
 
 
-def _coded(host: SpikePairs, bins: NDArray[np.int64]) -> NDArray[np.int8]:
-    out = np.empty((bins.size, host.n_units), np.int8)
-    for k in range(0, bins.size, CHUNK_ROWS):
-        rows = kernels.dense_rows(
-            host.indptr, host.indices, bins[k : k + CHUNK_ROWS], host.n_units
-        )
-        out[k : k + CHUNK_ROWS] = 2 * rows - 1
+def _small(states: NDArray[np.number]) -> bool:
+    """Tell whether int8 holds the states."""
+    return bool(np.all((np.abs(states) <= 127) & (states == np.rint(states))))
+
+
+def _coded(host: SpikePairs) -> NDArray[np.int8]:
+    """Return the whole record coded -1/+1."""
+    n_bins = host.indptr.size - 1
+    out = np.full((n_bins, host.n_units), -1, np.int8)
+    out[np.repeat(np.arange(n_bins), np.diff(host.indptr)), host.indices] = 1
     return out
 
 
