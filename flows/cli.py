@@ -30,6 +30,7 @@ from flows.places import page_path
 from flows.plan import Plan, plan_flow
 from flows.server import server
 from flows.specs import SPECS
+from flows.standing import find_server
 
 app = typer.Typer(
     help="Measure irreversibility and entropy production in real data.",
@@ -155,6 +156,8 @@ def status(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
         return
     for line in show.state_lines(state):
         out.print(line, markup=False)
+    if server := find_server():
+        out.print(f"up         UI {server.url.removesuffix('/api')}")
 
 
 @app.command()

@@ -116,6 +116,8 @@ def test_up__runs_use_its_server_and_workers_until_down(project, data):
         assert workers_of(standing.read()) == before
         assert task_states(now.server.url) == {"COMPLETED"}
         assert flow_runs(now.server.url) == 1
+        status = flows("status", "-c", config, share=share).stdout
+        assert f"up         UI {now.server.url.removesuffix('/api')}\n" in status
 
         assert flows("up", "-c", config, share=share).returncode == 0
         assert standing.read() == now
