@@ -8,7 +8,7 @@ export MKL_NUM_THREADS = 1
 .PHONY: run test check bench
 .venv/.ok: Makefile pyproject.toml constraints.txt
 	$(PY) -m venv .venv
-	.venv/bin/pip install -q -c constraints.txt -e '.[run,torch,diffusion,encoder,test]'
+	.venv/bin/pip install -q -c constraints.txt -e '.[run,torch,diffusers,encoder,test]'
 	touch $@
 run: .venv/.ok
 	python -m flows run

@@ -2,9 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
 from flows import driven_tasks
+from flows.diffusion_models import AnyDiffusionModel, DigitsModel, Levels, Sets
 from flows.model import Model
 from flows.quantities import Hertz, Seconds
 
@@ -373,130 +374,59 @@ class ProtocolsBlock(Block):
     interval: NormalInterval = NormalInterval()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
-class DigitsModel(Model):
-    """The model of 8x8 digits, trained once and kept in the store."""
-
-    kind: Literal["digits"] = Field(description="kind of the model")
-    steps: int = Field(default=8000, ge=1, description="training steps; 2000 do for tests")
-    seed: int = Field(default=0, ge=0, description="seed of the training")
-
-
-class EmpiricalModel(Model):
-    """Labelled data read as a mixture: no network."""
-
-    kind: Literal["empirical"] = Field(description="kind of the model")
-    bandwidth: float | None = Field(default=None, gt=0, description="none: 0.3 x rms of the data")
-    reference_share: float = Field(
-        default=0.5, gt=0, lt=1, description="share of the rows that the model learns from"
-    )
-
-
-class MixtureModel(Model):
-    """An exact Gaussian mixture."""
-
-    kind: Literal["mixture"] = Field(description="kind of the model")
-    weights: list[float] = Field(description="of each component")
-    means: list[list[float]] = Field(description="of each component")
-    cov: float = Field(gt=0, description="variance of every component")
-    labels: list[int] | None = Field(default=None, description="class of each component")
-
-
-Precision = Literal["float32", "float16", "bfloat16"]
-
-
-class Edm2Model(Model):
-    """An EDM2 network, converted from its pickle; see docs/models.md."""
-
-    kind: Literal["edm2"] = Field(description="kind of the model")
-    path: str = Field(description="folder with edm2.safetensors and config.json")
-    reference: str | None = Field(default=None, description="folder of the unconditional network")
-    dtype: Precision = Field(default="float32", description="what the network computes in")
-
-
-class StableDiffusionModel(Model):
-    """Stable Diffusion 1.x in a folder of safetensors."""
-
-    kind: Literal["stable_diffusion"] = Field(description="kind of the model")
-    path: str = Field(description="folder written by save_pretrained")
-    prompts: list[str] = Field(min_length=1, description="texts; their order gives the classes")
-    dtype: Precision = Field(default="float32", description="what the network computes in")
-
-
-class DitModel(Model):
-    """A DiT in a folder of safetensors."""
-
-    kind: Literal["dit"] = Field(description="kind of the model")
-    path: str = Field(description="folder written by save_pretrained")
-    dtype: Precision = Field(default="float32", description="what the network computes in")
-
-
-class ModuleModel(Model):
-    """A denoiser of your own; importing it runs its code."""
-
-    kind: Literal["module"] = Field(description="kind of the model")
-    name: str = Field(description="package.module:attribute")
-    arguments: dict[str, str | int | float | bool] = Field(
-        default={}, description="arguments of the attribute, if it makes the denoiser"
-    )
-
-
-class TorchScriptModel(Model):
-    """A TorchScript archive of forward(x_t, time, class)."""
-
-    kind: Literal["torchscript"] = Field(description="kind of the model")
-    path: str = Field(description="file of torch.jit.save")
-    dim: list[int] = Field(description="shape of one sample")
-    num_classes: int | None = Field(default=None, ge=1, description="number of classes")
-    prediction: Literal["epsilon", "v", "x0", "velocity"] = Field(
-        default="x0", description="what it returns"
-    )
-    process: Literal["ve", "vp", "cond_ot"] = Field(default="ve", description="its process")
-
-
-AnyDiffusionModel = Annotated[
-    DigitsModel
-    | EmpiricalModel
-    | MixtureModel
-    | Edm2Model
-    | StableDiffusionModel
-    | DitModel
-    | ModuleModel
-    | TorchScriptModel,
-    Field(discriminator="kind"),
-]
-
-
-class Levels(Model):
-    """Noise levels: an EDM grid."""
-
-    n: int = Field(default=64, ge=3, description="number of levels; 32 to 64 do")
-    sigma_min: float = Field(default=0.05, gt=0, description="least noise, data units")
-    sigma_max: float = Field(default=40.0, gt=0, description="largest noise, data units")
-
-
 class DiffusionBlock(Block):
     """Decisions, information and cost of a diffusion model along the noise axis."""
 
     kinds: ClassVar[tuple[str, ...]] = ("samples",)
+    sources: list[str] = Field(
+        default=[], description="names of sources; none: the model's own samples only"
+    )
     model: AnyDiffusionModel = Field(
         default=DigitsModel(kind="digits"), description="the model that is examined"
     )
     levels: Levels = Levels()
-    partitions: dict[str, dict[str, list[int]]] = Field(
-        default={}, description="question -> set -> classes; which class it is comes always first"
+    classes: list[NonNegativeInt] = Field(
+        default=[], description="classes that are asked about and generated; none: all"
+    )
+    against: Literal["classes", "unconditional"] = Field(
+        default="classes",
+        description="unconditional: each class or prompt alone against the null condition",
+    )
+    partitions: dict[str, Sets] = Field(
+        default={},
+        description="question -> set -> classes or further sets; which class it is comes first",
     )
     guidance: list[float] = Field(
         default=[], description="weights at which paths are generated; [1, 2] compares"
     )
+    seeds: list[NonNegativeInt] = Field(
+        default=[0], min_length=1, description="each repeats everything with noise of its own"
+    )
     schedules: list[Literal["ve", "vp_linear", "cosine", "cond_ot"]] = Field(
         default=["cond_ot", "cosine", "vp_linear"], description="schedules that are priced"
     )
-    n_paths: int = Field(default=0, ge=0, description="paths of each piece; 0: each sample once")
+    n_paths: int = Field(
+        default=0, ge=0, description="paths of each piece; 0: each sample once, or 300"
+    )
     batch: int = Field(default=512, ge=1, description="paths of one batch; changes the noise")
     trace_states: int = Field(
-        default=64, ge=0, description="states for divergence and branching; 0 leaves them out"
+        default=64, ge=0, description="states for divergence, instability and wrong starts; 0: no"
     )
     interval: Interval = Interval(draws=200)
+
+    @model_validator(mode="after")
+    def _check_pieces(self) -> "DiffusionBlock":
+        if not self.sources and not self.guidance:
+            raise ValueError("no sources and no guidance; name samples, or weights such as [1, 2]")
+        if self.against == "unconditional" and self.partitions:
+            raise ValueError(
+                "`against: unconditional` asks of each class alone; leave partitions out"
+            )
+        if self.against == "unconditional" and not self.guidance:
+            raise ValueError(
+                "`against: unconditional` follows generated paths; name weights in guidance"
+            )
+        return self
 
 
 class Flows(Model):

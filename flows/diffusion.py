@@ -17,10 +17,11 @@ from flows.steps import (
     plan_run,
     publish_findings,
 )
+from irrev.diffusion import TRAINING_VERSION
 from storage.inputs import scratch_place
 from storage.lookup import content_key
 from tasks.batches import Step
-from tasks.diffusion import infer_diffusion, train_model
+from tasks.diffusion import Piece, forget_parts, measure_piece, train_model
 
 IDLE = ModelPlace(None, "cpu", "")
 
@@ -35,7 +36,9 @@ def diffusion(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary
         plan = plan_run(run, ingested)
         model_at = model_of(run, ingested) if plan.todo else None
         findings = measure(run, plan, partial(infer, model_at, place))
-        return publish_findings(run, ingested, plan, findings)
+        summary = publish_findings(run, ingested, plan, findings)
+        forget_parts(run.repo.ref, {f.key for f in findings if f.status == "done"})
+        return summary
 
 
 def model_of(run: Run, ingested: Ingested) -> tuple[str, str] | None:
@@ -43,28 +46,30 @@ def model_of(run: Run, ingested: Ingested) -> tuple[str, str] | None:
     model = run.spec.stage_config(run.block, None)["model"]
     if model["kind"] != "digits":
         return None
-    key = content_key({"train": model, "version": run.spec.version})
+    training = {name: model[name] for name in ("kind", "steps", "seed")}
+    key = content_key({"train": training, "version": TRAINING_VERSION})
     group, at = f"models/digits-{key[:12]}", run.repo.resolve()
     if run.repo.has(group, at=at):
         return group, at
     timeout = run.pipeline.compute.timeout
-    ingested.new[group] = train_model.submit("digits", run.repo.ref, key, model, timeout).result()
+    ingested.new[group] = train_model.submit(
+        "digits", run.repo.ref, key, training, timeout
+    ).result()
     return scratch_place(key), run.pending.snapshot()
 
 
 def infer(model_at: tuple[str, str] | None, place: ModelPlace, run: Run, shard: Shard) -> Step:
     """Hand one shard to its task."""
-    arguments = (
-        shard.id,
-        run.repo.ref,
-        shard.input.at,
-        shard.input.group,
-        model_at,
-        shard.config,
-        shard.seed,
-        place.device,
-        place.note,
-        place.resources,
-        run.pipeline.compute.timeout,
+    piece = Piece(
+        ref=run.repo.ref,
+        at=shard.input.at,
+        group=shard.input.group,
+        model_at=model_at,
+        config=shard.stage.json,
+        folder=str(run.pipeline.folder),
+        seed=shard.seed,
+        device=place.device,
+        note=place.note,
     )
-    return Step(infer_diffusion, arguments)
+    arguments = (piece, shard.key, place.resources, run.pipeline.compute.timeout)
+    return Step(measure_piece, arguments)

@@ -14,6 +14,9 @@ from flows.specs import FlowSpec
 from storage.lookup import explain
 from storage.repository import Repository
 
+# a flow without sources measures its model alone
+NO_INPUT = Input(item="model", source="", sha256="", group="", at="", selections={}, size={})
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -128,12 +131,13 @@ def plan_inputs(
     inputs, unread = list(inputs), list(unread)
     block = pipeline.flows.chosen()[spec.name]
     if spec.pieces is not None:
-        inputs = [
-            replace(i, selections=spec.pieces(block, pipeline.sources[i.source])) for i in inputs
-        ]
+        if not block.sources:
+            inputs = [NO_INPUT]
+        sources = pipeline.sources
+        inputs = [replace(i, selections=spec.pieces(block, sources.get(i.source))) for i in inputs]
     configs = {
-        name: spec.config_of(block, pipeline.sources[name], name, repo, pipeline.folder)
-        for name in set(block.sources)
+        name: spec.config_of(block, pipeline.sources.get(name), name, repo, pipeline.folder)
+        for name in set(block.sources) or {NO_INPUT.source}
     }
     shards = make_shards(
         [i for i in inputs if not i.error],

@@ -107,7 +107,8 @@ def make_shards(
         Name and version of the method.
     seed
         The run's seed; a shard's own seed depends on it and on the shard's name only, so adding
-        a source changes no other result.
+        a source changes no other result. Shards of one item whose selections name the same
+        `stream` share their seed.
     """
     shards = []
     stages: dict[tuple[str, str], Stage] = {}
@@ -117,7 +118,9 @@ def make_shards(
             if known not in stages:
                 stages[known] = _stage({**configs[item.source], "selection": selection})
             name = f"{item.item}:{condition}"
-            digest = hashlib.sha256(f"{seed}:{method}:{name}".encode()).digest()
+            stream = selection.get("stream") if isinstance(selection, dict) else None
+            own = f"{item.item}:{stream or condition}"
+            digest = hashlib.sha256(f"{seed}:{method}:{own}".encode()).digest()
             shards.append(
                 Shard(
                     id=name,

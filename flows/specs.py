@@ -6,6 +6,7 @@ a row in `SPECS`, a block in `flows/blocks.py` and a file `flows/<name>.py`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from flows.blocks import (
     TranscriptsBlock,
     TripletsBlock,
 )
+from flows.catalogue import stamp
 from flows.corpus import fitted_topics
 from flows.driven_tasks import DrivenTask
 from flows.sources import (
@@ -84,7 +86,7 @@ class FlowSpec:
     # block, source -> condition -> its description, where conditions are parameters, not parts
     # of the data
     pieces: Callable[[Any, Any], dict[str, Any]] | None = None
-    files: tuple[tuple[str, str], ...] = ()  # keys of the stage config that name small files
+    files: tuple[tuple[str, str], ...] = ()  # keys of the stage config that name files
     # store, source, stage config -> what the stage also reads from the store, e.g. a fitted model
     fitted: Callable[[Repository | None, str, dict[str, Any]], dict[str, Any]] | None = None
 
@@ -96,8 +98,7 @@ class FlowSpec:
         hashes = {}
         for outer, inner in self.files:
             if path := (config[outer] or {}).get(inner):
-                file = folder / path
-                hashes[path] = content_hash(file) if file.is_file() else "missing"
+                hashes[path] = _content(folder / path)
         if hashes:
             config["files"] = hashes
         if self.fitted is not None:
@@ -113,6 +114,16 @@ class FlowSpec:
     def group(self) -> str:
         """Return the group of the results."""
         return f"results/{self.kind}"
+
+
+def _content(path: Path) -> str:
+    """Hash a file or folder, once a process until its stamp changes: models are gigabytes."""
+    return _hashed(path, stamp(path)) if path.exists() else "missing"
+
+
+@lru_cache
+def _hashed(path: Path, stamped: str) -> str:
+    return content_hash(path)
 
 
 def _read_spikes(source: SpikesSource) -> dict[str, Any]:
@@ -396,37 +407,54 @@ def _read_samples(source: SamplesSource) -> dict[str, Any]:
     }
 
 
-def _measure_diffusion(block: DiffusionBlock, source: SamplesSource) -> dict[str, Any]:
+def _measure_diffusion(block: DiffusionBlock, source: SamplesSource | None) -> dict[str, Any]:
     return {
         "model": block.model.model_dump(),
         "levels": block.levels.model_dump(),
         "interval": block.interval.model_dump(),
         **block.model_dump(
-            include={"partitions", "schedules", "n_paths", "batch", "trace_states"}
+            include={
+                "partitions", "classes", "against", "schedules", "n_paths", "batch",
+                "trace_states",
+            }
         ),
-    }
+    }  # fmt: skip
 
 
-def _diffusion_pieces(block: DiffusionBlock, source: SamplesSource) -> dict[str, Any]:
-    """Name the paths to follow: noised data or stored paths, then one guidance weight each."""
-    made = {f"w={w:g}": {"states": "generate", "guidance": w} for w in block.guidance}
-    return {"data": {"states": "data", "guidance": 1.0}, **made}
+def _diffusion_pieces(block: DiffusionBlock, source: SamplesSource | None) -> dict[str, Any]:
+    """Name the paths to follow: noised data or stored paths, then one guidance weight each.
+
+    Pieces of one seed share their noise, so that differences between weights are paired.
+    """
+    out = {}
+    for seed in block.seeds:
+        tag, stream = f" seed={seed}" if seed else "", {"stream": f"seed {seed}"}
+        if block.sources and block.against == "classes":
+            out[f"data{tag}"] = {"states": "data", "guidance": 1.0, **stream}
+        for w in block.guidance:
+            out[f"w={w:g}{tag}"] = {"states": "generate", "guidance": w, **stream}
+    return out
 
 
-ROW_S = 4e-6  # one state of the digit model, s (measured, one busy core)
+STATE_S = 2.5e-6  # one state of the digit model, s (measured, one core)
+TRACE_S = 1.5e-3  # divergence, eigenvalue and instability of one state at one level, s (measured)
 START_S = 6.0  # importing torch and reading
 
 
 def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
-    """Estimate by states evaluated: (classes + 1) x levels x paths, ten classes assumed."""
-    paths = config["n_paths"] or size["sample"]
-    states = 11 * config["levels"]["n"] * paths
-    seconds = START_S + ROW_S * states * 12
+    """Estimate by states evaluated, (classes + 1) x levels x paths, at the digit model's speed."""
+    paths = config["n_paths"] or size.get("sample", 300)
+    asked = len(config["classes"]) or 10
+    conditions = 2 * asked if config["against"] == "unconditional" else asked + 1
+    states = conditions * config["levels"]["n"] * paths
+    traced = config["trace_states"] * config["levels"]["n"]
+    data = config["selection"]["states"] == "data"
+    seconds = START_S + STATE_S * states + (TRACE_S * traced if data else 0.0)
     return Cost(
         seconds=seconds,
-        read_bytes=size["bytes"],
-        peak_bytes=3e8 + 3 * size["bytes"],
-        written_bytes=ROW_BYTES + 8 * config["levels"]["n"] * (paths + 50),
+        read_bytes=size.get("bytes", 0.0),
+        peak_bytes=3e8 + 3 * size.get("bytes", 0.0),
+        written_bytes=ROW_BYTES + 400 * config["levels"]["n"] * (2 + len(config["partitions"])),
         gpu_seconds=seconds,
     )
 
@@ -490,6 +518,7 @@ SPECS: dict[str, FlowSpec] = {
         ),
         extras="profile",
         pieces=_diffusion_pieces,
+        files=(("model", "path"), ("model", "reference"), ("model", "reference_rows")),
     ),
     "protocols": FlowSpec(
         name="protocols",

@@ -35,9 +35,9 @@ if TYPE_CHECKING:  # one line a function here, one in _HOMES
     from irrev.diffusion.line import speed_accuracy_line as speed_accuracy_line
     from irrev.diffusion.models.build import build_denoiser as build_denoiser
     from irrev.diffusion.models.diffusers import load_stable_diffusion as load_stable_diffusion
+    from irrev.diffusion.prices import schedule_prices as schedule_prices
     from irrev.diffusion.schedules import edm_grid as edm_grid
     from irrev.diffusion.schedules import entropic_grid as entropic_grid
-    from irrev.diffusion.speed_accuracy import schedule_prices as schedule_prices
     from irrev.diffusion.speed_accuracy import velocity_cost as velocity_cost
     from irrev.ep.compare import compare_ep as compare_ep
     from irrev.ep.conditioned import area_ep as area_ep
@@ -92,7 +92,7 @@ _HOMES = {
     "information_profile": "irrev.diffusion.information",
     "load_stable_diffusion": "irrev.diffusion.models.diffusers",
     "prompt_entropy": "irrev.diffusion.guidance",
-    "schedule_prices": "irrev.diffusion.speed_accuracy",
+    "schedule_prices": "irrev.diffusion.prices",
     "speed_accuracy_line": "irrev.diffusion.line",
     "velocity_cost": "irrev.diffusion.speed_accuracy",
     "SpikeBins": "irrev.binning",

@@ -976,11 +976,31 @@ register(
         Variable("n_paths", ("shard",), "int", "1", "paths followed"),
         Variable("n_rows", ("shard",), "int", "1", "states evaluated by the network"),
         Variable("model", ("shard",), "text", "", "model"),
-        Variable("model_hash", ("shard",), "text", "", "SHA-256 of the weights, if stored"),
+        Variable("model_hash", ("shard",), "text", "", "SHA-256 of the weights or model files"),
         Variable("device", ("shard",), "text", "", "where it ran, and why"),
+        Variable("reference", ("shard",), "text", "", "what a class is told apart from"),
+        Variable("precision", ("shard",), "text", "", "what the network computed in"),
+        Variable("precision_rms", ("shard",), "float", "1", "its rms error of D over sigma"),
+        Variable("precision_largest", ("shard",), "float", "1", "largest error of D over sigma"),
+        *_estimate("sigma_spectral", "", "sqrt of the data covariance's top eigenvalue"),
+        *_estimate("sigma_spectral_between", "", "the same between the class means"),
+        *_estimate("sigma_instability", "", "noise below which the mean of the data is unstable"),
         Variable("partition", ("shard", "question"), "text", "", "question that is decided"),
         *_marker_rows(("shard", "question")),
+        *(
+            Variable(
+                f"sigma_midpoint{end}",
+                ("shard", "question"),
+                "float",
+                "",
+                "noise below which half-way between two sets is unstable",
+            )
+            for end in ("", "_low", "_high")
+        ),
         Variable("entropy_prior", ("shard", "question"), "float", "nat", "entropy at full noise"),
+        Variable(
+            "entropy_start", ("shard", "question"), "float", "1", "share left at the first level"
+        ),
         Variable("accuracy", ("shard", "question"), "float", "1", "right answers at least noise"),
         Variable(
             "half_distance",
@@ -991,11 +1011,52 @@ register(
         ),
         Variable("closed", ("shard", "question"), "bool", "1", "rate_closure in [0.85, 1.15]"),
         Variable("schedule", ("shard", "schedule_rank"), "text", "", "schedule"),
-        Variable("c2", ("shard", "schedule_rank"), "float", "", "speed cost of the schedule"),
+        *(
+            Variable(f"{name}{end}", ("shard", "schedule_rank"), "float", "", text)
+            for name, text in (
+                ("c2", "speed cost of the schedule"),
+                ("c2_flow", "speed cost of the model's own flow"),
+            )
+            for end in ("", "_low", "_high")
+        ),
         Variable(
             "c2_conditional", ("shard", "schedule_rank"), "float", "", "cost of one data point"
         ),
         Variable("c2_retimed", ("shard", "schedule_rank"), "float", "", "cost at constant speed"),
+        Variable(
+            "velocity_error",
+            ("shard", "schedule_rank"),
+            "float",
+            "",
+            "mean squared error of the velocity, upper value",
+        ),
+        Variable(
+            "ep_forward",
+            ("shard", "schedule_rank"),
+            "float",
+            "nat",
+            "entropy production of the forward process between the noise levels",
+        ),
+        Variable(
+            "bound_slack",
+            ("shard", "schedule_rank"),
+            "float",
+            "",
+            "what the cost allows less the largest loss of accuracy",
+        ),
+        Variable("bound", ("shard", "schedule_rank"), "text", "", "holds, undecided or violated"),
+        Variable("start", ("shard", "start_rank"), "text", "", "wrong start of the sampler"),
+        *(
+            Variable(name, ("shard", "start_rank"), "float", units, text)
+            for name, units, text in (
+                ("chi_squared", "1", "chi-square distance of the start"),
+                ("w1_start", "", "W1 distance of the start"),
+                ("w1_upper", "", "W1 distance of the samples, at most: coupled"),
+                ("w1_lower", "", "W1 distance of the samples, at least: max-sliced"),
+                ("eta_low", "", "loss of accuracy squared over chi_squared, at least"),
+                ("eta_high", "", "loss of accuracy squared over chi_squared, at most"),
+            )
+        ),
         Variable("w2_lower", ("shard",), "float", "", "lower bound on the cost, from moments"),
     ],
 )
@@ -1043,11 +1104,27 @@ register(
                 ("information", "nat", "information gained from the largest level down"),
                 ("lambda_max", "1", "mean top eigenvalue of the denoiser's Jacobian"),
                 ("branching", "1", "share of states whose top eigenvalue exceeds 1"),
+                ("lambda_mean", "1", "top eigenvalue at the mean of the data"),
+                ("entropic_sigma", "", "noise levels of equal information, for a sampler"),
             )
         ),
         Variable(
-            "example_state", ("example", "noise_level", "feature"), "float", "", "denoised states"
+            "lambda_midpoint",
+            ("noise_level", "partition"),
+            "float",
+            "1",
+            "top eigenvalue half-way between two sets",
+            required=False,
         ),
+        Variable(
+            "example_state",
+            ("example", "example_level", "feature"),
+            "float",
+            "",
+            "denoised states",
+        ),
+        Variable("example_sigma", ("example_level",), "float", "", "their noise levels"),
+        Variable("example_shape", ("axis",), "int", "1", "shape of one sample"),
         Variable("example_label", ("example",), "int", "1", "class of each example"),
     ],
 )

@@ -1,7 +1,16 @@
-"""Diffusion studies: train a small model if there is none, and measure one piece."""
+"""Diffusion studies: train a small model if there is none, and measure one piece.
+
+Torch is imported where work runs only, so that a flow that sends work away stays light.
+"""
 
 import hashlib
+import json
 import time
+from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +18,15 @@ import xarray as xr
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from irrev.readers import open_source
 from storage.inputs import load_input
 from storage.pending import Pending
 from storage.repository import Repository, StoreRef
-from tasks.cluster import on_worker, worth_retrying
+from tasks.cluster import on_worker, slots, worth_retrying
 
 CHECKPOINT_STEPS = 1000  # a killed training loses at most this
+MOST_PARTS = 32  # of a piece: each is kept when it is done
+PATHS = ("path", "reference", "reference_rows")  # keys of a model that name files
 
 
 def train_digits(ref: StoreRef, key: str, model: dict[str, Any]) -> str:
@@ -46,49 +58,160 @@ def train_digits(ref: StoreRef, key: str, model: dict[str, Any]) -> str:
     return key
 
 
-def measure_piece(
-    ref: StoreRef,
-    at: str,
-    group: str,
-    model_at: tuple[str, str] | None,
-    config: dict[str, Any],
-    seed: int,
-    device: str,
-    note: str,
-) -> dict[str, xr.Dataset]:
-    """Measure one piece of a study.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Everything that one run of a study needs, by reference."""
+
+    ref: StoreRef
+    at: str  # snapshot of its samples
+    group: str  # group of its samples, empty for a run that only generates
+    model_at: tuple[str, str] | None  # group and snapshot of weights that were trained here
+    config: str  # JSON
+    folder: str  # where paths of the configuration start
+    seed: int
+    device: str
+    note: str
+
+
+@lru_cache(maxsize=1)
+def _opened(piece: Piece) -> Any:
+    """Keep model and samples of the last piece in a worker: loading them can take minutes."""
+    from irrev.diffusion.study import open_study
+
+    config = json.loads(piece.config)
+    model = model_of(config, piece.folder)
+    reference = model.pop("reference_rows", None)
+    names = ("levels", "partitions", "n_paths", "batch", "classes", "against")
+    return open_study(
+        load_input(piece.ref, piece.group, piece.at) if piece.group else None,
+        model=model,
+        piece=config["selection"],
+        reference=open_source(reference, kind="samples") if reference else None,
+        weights=_weights(piece),
+        seed=piece.seed,
+        device=piece.device,
+        note=piece.note,
+        **{name: config[name] for name in names},
+        **config["interval"],
+    )
+
+
+def model_of(config: dict[str, Any], folder: str) -> dict[str, Any]:
+    """Return the model's description with paths that start at the configuration's folder."""
+    model = dict(config["model"])
+    for name in PATHS:
+        if model.get(name):
+            model[name] = str(Path(folder, model[name]))
+    return model
+
+
+def _weights(piece: Piece) -> bytes:
+    if piece.model_at is None:
+        return b""
+    return load_input(piece.ref, *piece.model_at)["weights"].to_numpy().tobytes()
+
+
+def _model_hash(weights: bytes, files: dict[str, str]) -> str:
+    """Return the hash of trained weights or of the model's files; empty for a formula."""
+    if weights:
+        return hashlib.sha256(weights).hexdigest()
+    return " ".join(files[name] for name in sorted(files))
+
+
+def count_batches(piece: Piece) -> int:
+    """Return the number of batches of a piece."""
+    return len(_opened(piece).batches)
+
+
+def measure_batches(piece: Piece, first: int, stop: int, keep_as: str) -> None:
+    """Add up some batches of a piece and leave the sums in the scratch."""
+    from irrev.diffusion.device import exact_arithmetic
+    from irrev.diffusion.study import study_sums
+
+    start = time.perf_counter()
+    with exact_arithmetic():
+        sums = study_sums(_opened(piece), range(first, stop))
+    seconds = ((), time.perf_counter() - start)
+    Pending(Repository.open(piece.ref)).put(
+        {keep_as: {"data": sums.to_dataset().assign(seconds=seconds)}}
+    )
+
+
+def finish_piece(piece: Piece, parts: list[str]) -> dict[str, xr.Dataset]:
+    """Turn the sums of all batches into a result.
+
+    Parameters
+    ----------
+    piece
+        The piece.
+    parts
+        Keys of its sums in the scratch, in the order of the batches; none: measure them now.
 
     Returns
     -------
         `row` (one shard of kind diffusion/class_entropy without its identity) and `profile`.
     """
-    from irrev.diffusion.records import diffusion_piece
+    from irrev.diffusion.device import exact_arithmetic
+    from irrev.diffusion.entropy_sums import EntropySums
+    from irrev.diffusion.records import study_result
+    from irrev.diffusion.study import study_sums
 
-    start = time.perf_counter()
-    weights = b""
-    if model_at is not None:
-        weights = load_input(ref, *model_at)["weights"].to_numpy().tobytes()
-    interval = config["interval"]
-    made = diffusion_piece(
-        load_input(ref, group, at),
-        model=config["model"],
-        piece=config["selection"],
-        levels=config["levels"],
-        partitions=config["partitions"],
-        schedules=config["schedules"],
-        n_paths=config["n_paths"],
-        batch=config["batch"],
-        trace_states=config["trace_states"],
-        level=interval["level"],
-        draws=interval["draws"],
-        seed=seed,
-        weights=weights,
-        weights_hash=hashlib.sha256(weights).hexdigest() if weights else "",
-        device=device,
-        note=note,
-    )
-    row = made["row"].assign(seconds=("shard", [time.perf_counter() - start]))
-    return {"row": row, "profile": made["profile"]}
+    start, before, study = time.perf_counter(), 0.0, _opened(piece)
+    with exact_arithmetic():
+        if parts:
+            pending, sums = Pending(Repository.open(piece.ref)), None
+            for name in parts:
+                ds = pending.get(name)["data"]
+                one, before = EntropySums.from_dataset(ds), before + float(ds["seconds"])
+                sums = one if sums is None else sums + one
+        else:
+            sums = study_sums(study, range(len(study.batches)))
+        assert sums is not None
+        config, weights = json.loads(piece.config), _weights(piece)
+        made = study_result(
+            study,
+            sums,
+            model=model_of(config, piece.folder),
+            schedules=config["schedules"],
+            trace_states=config["trace_states"],
+            weights=weights,
+            weights_hash=_model_hash(weights, config.get("files", {})),
+        )
+    seconds = ("shard", [before + time.perf_counter() - start])
+    return {"row": made["row"].assign(seconds=seconds), "profile": made["profile"]}
+
+
+def measure_piece(
+    piece: Piece,
+    key: str,
+    resources: dict[str, float] | None,
+    timeout_s: float,
+) -> dict[str, xr.Dataset]:
+    """Measure one piece; a long one in parts that wait in the scratch until all are there.
+
+    The parts depend on the piece alone, so neither the workers nor a run that was killed and
+    taken up again change a bit of the result.
+
+    Parameters
+    ----------
+    key
+        Content key of the piece: its parts are kept under `key-<first>-<stop>`.
+    """
+    n = on_worker(count_batches, (piece,), resources=resources, timeout_s=timeout_s)
+    names = {}
+    if n > 1:
+        size = -(-n // MOST_PARTS)
+        cuts = [(first, min(first + size, n)) for first in range(0, n, size)]
+        names = {f"{key}-{first}-{stop}": (first, stop) for first, stop in cuts}
+        present = Pending(Repository.open(piece.ref)).keys()
+
+        def measure(name: str) -> None:
+            arguments = (piece, *names[name], name)
+            on_worker(measure_batches, arguments, resources=resources, timeout_s=timeout_s)
+
+        with ThreadPoolExecutor(slots()) as pool:
+            list(pool.map(measure, [name for name in names if name not in present]))
+    return on_worker(finish_piece, (piece, [*names]), resources=resources, timeout_s=timeout_s)
 
 
 @task(
@@ -106,19 +229,7 @@ def train_model(
     return on_worker(train_digits, (ref, key, model), timeout_s=timeout_s)
 
 
-def infer_diffusion(
-    name: str,
-    ref: StoreRef,
-    at: str,
-    group: str,
-    model_at: tuple[str, str] | None,
-    config: dict[str, Any],
-    seed: int,
-    device: str,
-    note: str,
-    resources: dict[str, float] | None,
-    timeout_s: float,
-) -> dict[str, xr.Dataset]:
-    """Measure one shard where its model can run."""
-    arguments = (ref, at, group, model_at, config, seed, device, note)
-    return on_worker(measure_piece, arguments, resources=resources, timeout_s=timeout_s)
+def forget_parts(ref: StoreRef, keys: Collection[str]) -> None:
+    """Drop the parts of pieces that are complete from the scratch."""
+    pending = Pending(Repository.open(ref))
+    pending.drop({k for k in pending.keys() if k.rsplit("-", 2)[0] in keys})  # noqa: SIM118

@@ -1,3 +1,5 @@
 """Diffusion models: entropy, information and cost along the noise axis."""
 
-METHOD_VERSION = 1  # of the stored results; here, so that planning need not import torch
+# Here, so that planning need not import torch.
+METHOD_VERSION = 2  # of the stored results
+TRAINING_VERSION = 1  # of the digit model's weights

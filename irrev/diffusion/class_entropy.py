@@ -24,14 +24,23 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from irrev.diffusion.chunks import chunked
 from irrev.diffusion.denoiser import Denoiser
 from irrev.diffusion.entropy_sums import STATS, EntropySums, path_weights, summarise
-from irrev.diffusion.markers import closure, crossing, entropy_rate, peak, window
+from irrev.diffusion.markers import (
+    closure,
+    crossing,
+    entropy_rate,
+    peak,
+    percentile_interval,
+    window,
+)
 from irrev.diffusion.partitions import Partition, finest, prior_entropy
-from irrev.diffusion.paths import CHUNK_ROWS, ForwardPaths, GeneratedPaths, Source
+from irrev.diffusion.paths import ForwardPaths, GeneratedPaths, Source
 from irrev.diffusion.schedules import check_grid
 from irrev.errors import InputError
 
+ENDS = ("low", "high")
 CLOSURE_RANGE = (0.85, 1.15)
 Array = NDArray[np.float64]
 
@@ -80,7 +89,9 @@ def solve(
     n = np.where(s["weight"][0] > 0, s["weight"][0], np.inf)
     dims = ("noise_level", "partition")
     spread = np.sqrt(np.maximum(mean["entropy2"][0] - entropy[0] ** 2, 0) / n)
-    low, high = _interval(entropy[1:], level) if len(entropy) > 1 else (entropy[0], entropy[0])
+    low, high = (
+        percentile_interval(entropy[1:], level) if len(entropy) > 1 else (entropy[0], entropy[0])
+    )
     ds = xr.Dataset(
         {
             "entropy_mean": (dims, entropy[0]),
@@ -104,28 +115,32 @@ def solve(
     )
     variance = mean["surprise2"] - entropy**2
     variance_true = mean["cross2"] - cross**2
+    found: list[dict[str, Array]] = []
     for k in range(len(questions)):
         curves = {
             "entropy": entropy, "cross": cross, "rate": rate, "variance": variance,
             "variance_true": variance_true, "rate_mix": mean["rate_mix"],
         }  # fmt: skip
         one = {name: values[:, :, k] for name, values in curves.items()}
-        found = _markers(grid, one, float(limit[k]), exhaustive=exhaustive)
-        for name, values in found.items():  # values: the sample first, then its resamples
-            _put(ds, name, k, float(values[0]))
-            if len(values) > 1:
-                ends = _interval(values[1:], level)
-                for end, value in zip(("low", "high"), ends, strict=True):
-                    _put(ds, f"{name}_{end}", k, float(value))
+        found.append(_markers(grid, one, float(limit[k]), exhaustive=exhaustive))
+    ds = ds.assign(_with_intervals(found, level))
     closed = ds["rate_closure"]
     ds["closed"] = (closed >= CLOSURE_RANGE[0]) & (closed <= CLOSURE_RANGE[1])
     return ds
 
 
-def _put(ds: xr.Dataset, name: str, k: int, value: float) -> None:
-    if name not in ds:
-        ds[name] = ("partition",), np.zeros(ds.sizes["partition"])
-    ds[name].values[k] = value
+def _with_intervals(
+    found: Sequence[dict[str, Array]], level: float
+) -> dict[str, tuple[tuple[str, ...], Array]]:
+    """Return markers by question, the sample's own value first in each, with their intervals."""
+    out: dict[str, tuple[tuple[str, ...], Array]] = {}
+    for name in found[0]:
+        values = np.stack([one[name] for one in found], axis=1)  # (1 + draw, question)
+        out[name] = ("partition",), values[0]
+        if len(values) > 1:
+            ends = percentile_interval(values[1:], level)
+            out |= {f"{name}_{e}": (("partition",), v) for e, v in zip(ENDS, ends, strict=True)}
+    return out
 
 
 def _markers(
@@ -148,12 +163,6 @@ def _markers(
     }
 
 
-def _interval(draws: Array, level: float) -> tuple[Array, Array]:
-    tail = 50 * (1 - level)
-    low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
-    return low, high
-
-
 def class_entropy(
     denoiser: Denoiser,
     labels: NDArray[np.integer],
@@ -168,7 +177,7 @@ def class_entropy(
     level: float = 0.95,
     seed: int = 0,
     batch: int = 512,
-    chunk: int = CHUNK_ROWS,
+    chunk: int | None = None,
 ) -> xr.Dataset:
     """Measure at which noise level each semantic decision is taken.
 
@@ -195,8 +204,9 @@ def class_entropy(
     draws, level
         Bootstrap resamples of the paths and level of the intervals.
     seed, batch, chunk
-        Seed of the noise, paths of one batch, rows of one network call. A batch has its own noise
-        stream, so the numbers depend on `batch`.
+        Seed of the noise, paths of one batch, rows of one network call (None: what suits the
+        device; halved when memory runs out). A batch has its own noise stream, so the numbers
+        depend on `batch`, not on `chunk`.
 
     Returns
     -------
@@ -233,6 +243,7 @@ def class_entropy(
         inside = np.isin(y, conditions)
         y, data = y[inside], data[inside]
     weights = path_weights(y, pi)
+    denoiser = chunked(denoiser, chunk)
     total: EntropySums | None = None
     for number, start in enumerate(range(0, len(y), batch)):
         part = slice(start, start + batch)
@@ -242,7 +253,7 @@ def class_entropy(
         one = summarise(
             denoiser, y[part], sigmas, source=paths, questions=questions, prior=pi,
             weights=weights[part], conditions=conditions, seed=seed, batch=number, draws=draws,
-            null=null, chunk=chunk,
+            null=null,
         )  # fmt: skip
         total = one if total is None else total + one
     assert total is not None

@@ -4,17 +4,16 @@ Numbers must not depend on the place: noise is drawn on the CPU, TF32 is off and
 deterministic, so one device gives the same bits again for the same batch size.
 """
 
-import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from irrev.diffusion.chunks import CHUNK_ROWS, default_rows
 from irrev.diffusion.denoiser import Denoiser, DenoiserBase
-from irrev.diffusion.paths import CHUNK_ROWS
 from irrev.errors import InputError
 
 Device = Literal["auto", "cuda", "cpu"]
@@ -79,10 +78,10 @@ def exact_arithmetic() -> Iterator[None]:
 def rows_that_fit(denoiser: Denoiser, sigma: float = 1.0, *, probe_rows: int = 4) -> int:
     """Return how many rows of one call fit the free memory of the model's device.
 
-    A small call measures the memory of a row on a GPU; on a CPU it is the default of `paths`.
+    A small call measures the memory of a row on a GPU; on a CPU it goes by the size of a sample.
     """
     if denoiser.device.type != "cuda":
-        return CHUNK_ROWS
+        return default_rows(denoiser.dim)
     x = torch.zeros((probe_rows, *denoiser.dim), dtype=denoiser.dtype, device=denoiser.device)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -108,16 +107,6 @@ class MixedPrecision(DenoiserBase):
             return self.denoiser(x, sigma, cond).to(x.dtype)
 
 
-def as_double(denoiser: Denoiser) -> Denoiser:
-    """Return a copy whose torch modules and weights are float64."""
-    out = copy.deepcopy(denoiser)
-    for value in vars(out).values():
-        if isinstance(value, nn.Module):
-            value.double()
-    out.dtype = torch.float64
-    return out
-
-
 @dataclass(frozen=True, slots=True)
 class PrecisionError:
     """Error of D relative to sigma: what enters scores, log ratios and velocities."""
@@ -134,7 +123,7 @@ def precision_error(
     Parameters
     ----------
     denoiser, reference
-        The model as used, and `as_double` of it.
+        The model as used, and the same in float64 (`build_denoiser` with `dtype: float64`).
     x
         States, shape (sample, *dim).
     """

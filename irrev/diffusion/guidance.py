@@ -20,13 +20,15 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
+from irrev.diffusion.chunks import chunked
 from irrev.diffusion.class_entropy import class_entropy, solve
 from irrev.diffusion.denoiser import Denoiser
 from irrev.diffusion.entropy_sums import EntropySums, resampling_counts, summarise_levels
 from irrev.diffusion.partitions import Partition, partition
-from irrev.diffusion.paths import CHUNK_ROWS, GeneratedPaths, Level, NoiseStream, walk
+from irrev.diffusion.paths import GeneratedPaths, Level, NoiseStream, walk
 from irrev.errors import InputError
 
+PROMPT = partition("prompt", {"prompt": [0], "rest": [1]})
 SHIFTS = ("sigma_half", "sigma_half_cross", "sigma_peak")
 
 
@@ -40,7 +42,7 @@ def compare_guidance(
     draws: int = 200,
     seed: int = 0,
     batch: int = 512,
-    chunk: int = CHUNK_ROWS,
+    chunk: int | None = None,
 ) -> xr.Dataset:
     """Measure the entropy profile of generated paths for each guidance weight.
 
@@ -86,7 +88,7 @@ def prompt_entropy(
     draws: int = 200,
     seed: int = 0,
     batch: int = 64,
-    chunk: int = CHUNK_ROWS,
+    chunk: int | None = None,
 ) -> xr.Dataset:
     """Ask of each prompt when it is decided against the null condition.
 
@@ -114,21 +116,20 @@ def prompt_entropy(
     """
     if not 0 < prior < 1 or len(prompts) == 0:
         raise InputError(f"{len(prompts)} prompts, prior={prior}; give some, prior in (0, 1).")
-    question = partition("prompt", {"prompt": [0], "rest": [1]})
     pi = np.array([prior, 1 - prior])
-    runs = []
+    denoiser, runs = chunked(denoiser, chunk), []
     for prompt in prompts:
         total: EntropySums | None = None
         for number, start in enumerate(range(0, n_paths, batch)):
             n = min(batch, n_paths - start)
             side = np.arange(start, start + n) % 2 if sides == "both" else np.zeros(n, dtype=int)
-            one = _prompt_batch(
-                denoiser, prompt, side, sigmas, question, pi, guidance, draws,
-                (seed, number), chunk,
+            one = prompt_sums(
+                denoiser, prompt, side, sigmas, prior=pi, guidance=guidance, draws=draws,
+                seed=seed, batch=number,
             )  # fmt: skip
             total = one if total is None else total + one
         assert total is not None
-        runs.append(solve(total, sigmas, [question], pi, exhaustive=False))
+        runs.append(solve(total, sigmas, [PROMPT], pi, exhaustive=False))
     out = xr.concat(runs, dim="partition", join="override", combine_attrs="drop_conflicts")
     out = out.assign_coords(partition=np.array([str(p) for p in prompts], dtype=object))
     out.attrs |= {
@@ -143,35 +144,45 @@ def prompt_entropy(
     return out
 
 
-def _prompt_batch(
+def prompt_sums(
     denoiser: Denoiser,
     prompt: int,
     side: NDArray[np.integer],
     sigmas: NDArray[np.floating],
-    question: Partition,
+    *,
     prior: NDArray[np.floating],
     guidance: float,
     draws: int,
-    stream: tuple[int, int],
-    chunk: int,
+    seed: int,
+    batch: int,
 ) -> EntropySums:
-    """Two conditions, the prompt and the null condition; side 1 paths follow the latter."""
-    seed, number = stream
+    """Walk one batch of a prompt's question and add it up; the parallel part of the method.
+
+    Parameters
+    ----------
+    prompt
+        The condition that is asked about.
+    side
+        0 for a path of the prompt, 1 for one of the null condition, shape (sample,).
+    prior
+        Of the prompt and of the rest, shape (2,).
+    guidance, draws, seed
+        As in `prompt_entropy`; `batch` selects the noise.
+    """
     n, device = len(side), denoiser.device
     target = torch.as_tensor(np.where(side == 1, -1, 0), device=device)
     paths = GeneratedPaths(target, denoiser.dim, guidance, denoiser.dtype)
     conditions = torch.full((1, n), prompt, device=device)
     share = np.where(side == 0, prior[0], prior[1]) / 0.5 if side.any() else np.ones(n)
-    noise = NoiseStream(seed, number)
-    walked = walk(denoiser, sigmas, paths, conditions, noise, chunk=chunk)
+    walked = walk(denoiser, sigmas, paths, conditions, NoiseStream(seed, batch))
     return summarise_levels(
         map(_null_as_answer, walked),
         torch.as_tensor(side.astype(np.int64), device=device),
         torch.as_tensor(share, device=device),
-        [question],
+        [PROMPT],
         [0, 1],
         torch.as_tensor(np.log(prior), device=device),
-        torch.as_tensor(resampling_counts(n, draws, seed, number), device=device),
+        torch.as_tensor(resampling_counts(n, draws, seed, batch), device=device),
     )
 
 

@@ -6,9 +6,9 @@
 
 the three readings of the generative bandwidth, nats. They agree for an exact model; their spread
 tells how far a trained one is from being the score of anything. (b) equals d + sigma^2 E div
-grad ln p and (c) d - sigma^2 E|grad ln p|^2; written as here, (b) has no cancellation. (a) needs
-data; (b) and (c) work on any states, but on states of another law than the model's they measure
-that law.
+grad ln p and (c) d - sigma^2 E|grad ln p|^2; written as here, (b) has no cancellation, and in (c)
+the squared noise |x - x_0|^2/sigma^2 of each state stands for its mean d. (a) needs data; (b) and
+(c) work on any states, but on states of another law than the model's they measure that law.
 
 A state branches where the top eigenvalue of dD/dx exceeds 1, i.e. where the posterior standard
 deviation of x_0 along some direction exceeds sigma: the drift of the generative equation is
@@ -26,7 +26,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from torch import Tensor
 
+from irrev.diffusion.chunks import chunked
 from irrev.diffusion.denoiser import Denoiser
+from irrev.diffusion.entropy_sums import LOSS_STATS, loss_sums
 from irrev.diffusion.exact import GaussianMixture
 from irrev.diffusion.jacobian import denoiser_trace, top_eigenpair
 from irrev.diffusion.paths import NoiseStream
@@ -72,37 +74,66 @@ def information_profile(
         `mmse` (data units squared), `information` I(x_0; x_sigma) gained from the largest level
         down, `lambda_max` (mean top eigenvalue) and `branching` (fraction above 1).
     """
-    grid = check_grid(np.asarray(sigmas, dtype=float))
+    grid, denoiser = check_grid(np.asarray(sigmas, dtype=float)), chunked(denoiser)
     if len(data) == 0 or tuple(data.shape[1:]) != tuple(denoiser.dim):
         raise InputError(
             f"data of shape {data.shape} for a model of {denoiser.dim}; reshape to (sample, *dim)."
         )
-    sums = np.zeros((len(grid), 4))
+    sums = np.zeros((1, len(grid), len(LOSS_STATS)))
     for number, start in enumerate(range(0, len(data), batch)):
         part = slice(start, start + batch)
-        sums += _squares(denoiser, data[part], _cond(denoiser, labels, part), grid, seed, number)
-    n, d = len(data), int(np.prod(denoiser.dim))
-    mean = sums / n
-    loss = mean[:, 0] / grid**2
-    score = d - mean[:, 2] / grid**2
-    error = np.sqrt(np.maximum(mean[:, [1, 3]] - mean[:, [0, 2]] ** 2, 0) / n) / grid[:, None] ** 2
-    out: dict[str, Array] = {
-        "mmse": mean[:, 0],
-        "bandwidth_loss": loss,
-        "bandwidth_loss_se": error[:, 0],
-        "bandwidth_score": score,
-        "bandwidth_score_se": error[:, 1],
-        "information": information_from_rate(loss, grid),
-    }
+        x0 = torch.as_tensor(data[part], dtype=denoiser.dtype, device=denoiser.device)
+        sums += loss_sums(
+            denoiser, x0, grid, _cond(denoiser, labels, part), noise=NoiseStream(seed, number),
+            resamples=torch.ones(1, len(x0), dtype=torch.float64, device=denoiser.device),
+        )  # fmt: skip
+    out = bandwidths(sums[0], grid)
     if trace_states:
-        out |= _branching(denoiser, data[:trace_states], labels, grid, seed)
-        three = np.stack([loss, out["bandwidth_div"], score])
-        out["bandwidth_spread"] = np.ptp(three, axis=0) / np.abs(loss)
+        out |= branching(denoiser, data[:trace_states], labels, grid, seed)
+        out["bandwidth_spread"] = bandwidth_spread(out)
     return xr.Dataset(
         {k: (("noise_level",), v) for k, v in out.items()},
         coords={"sigma": (("noise_level",), grid)},
-        attrs={"units": "nat", "n_samples": n, "dimension": d, "seed": seed},
+        attrs={
+            "units": "nat",
+            "n_samples": len(data),
+            "dimension": int(np.prod(denoiser.dim)),
+            "seed": seed,
+        },
     )
+
+
+def bandwidths(losses: Array, sigmas: Array) -> dict[str, Array]:
+    """Return the readings (a) and (c) and the mean squared error from sums over data.
+
+    Parameters
+    ----------
+    losses
+        Sums, shape (noise_level, loss stat), see `entropy_sums.LOSS_STATS`.
+    sigmas
+        Falling noise levels.
+    """
+    s: dict[str, Array] = dict(zip(LOSS_STATS, losses.T, strict=True))
+    n = s["weight"]
+    mmse, gain = s["loss"] / n, s["gain"] / n
+    spread = [
+        np.sqrt(np.maximum(s[f"{name}2"] / n - mean**2, 0) / n) / sigmas**2
+        for name, mean in (("loss", mmse), ("gain", gain))
+    ]
+    return {
+        "mmse": mmse,
+        "bandwidth_loss": mmse / sigmas**2,
+        "bandwidth_loss_se": spread[0],
+        "bandwidth_score": gain / sigmas**2,
+        "bandwidth_score_se": spread[1],
+        "information": information_from_rate(mmse / sigmas**2, sigmas),
+    }
+
+
+def bandwidth_spread(curves: dict[str, Array]) -> Array:
+    """Return largest minus smallest of the three readings over the first."""
+    three = [curves[f"bandwidth_{name}"] for name in ("loss", "div", "score")]
+    return np.ptp(np.stack(three), axis=0) / np.abs(three[0])
 
 
 def _cond(denoiser: Denoiser, labels: NDArray[np.integer] | None, part: slice) -> Tensor | None:
@@ -111,45 +142,31 @@ def _cond(denoiser: Denoiser, labels: NDArray[np.integer] | None, part: slice) -
     return torch.as_tensor(np.asarray(labels[part], dtype=np.int64), device=denoiser.device)
 
 
-def _squares(
-    denoiser: Denoiser,
-    data: NDArray[np.floating],
-    cond: Tensor | None,
-    sigmas: Array,
-    seed: int,
-    batch: int,
-) -> Array:
-    """Add up |x_0 - D|^2, |x - D|^2 and their squares at each level."""
-    noise = NoiseStream(seed, batch)
-    x0 = torch.as_tensor(data, dtype=denoiser.dtype, device=denoiser.device)
-    rows = []
-    with torch.no_grad():
-        for sigma in map(float, sigmas):
-            x = x0 + sigma * noise.like(x0)
-            out = denoiser(x, sigma, cond)
-            loss = (x0 - out).flatten(1).double().square().sum(1)
-            score = (x - out).flatten(1).double().square().sum(1)
-            rows.append(torch.stack([loss, loss**2, score, score**2]).sum(1))
-    return torch.stack(rows).cpu().numpy()
-
-
-def _branching(
+def branching(
     denoiser: Denoiser,
     data: NDArray[np.floating],
     labels: NDArray[np.integer] | None,
     sigmas: Array,
     seed: int,
 ) -> dict[str, Array]:
-    """Measure divergence and top eigenvalue on the first rows of the data."""
+    """Measure divergence and top eigenvalue on noised data.
+
+    Returns
+    -------
+        Over noise_level: `bandwidth_div` with `bandwidth_div_se`, `lambda_max` (mean top
+        eigenvalue of the Jacobian) and `branching` (share of states where it exceeds 1).
+    """
     x0 = torch.as_tensor(data, dtype=denoiser.dtype, device=denoiser.device)
     cond = _cond(denoiser, labels, slice(0, len(data)))
     noise = NoiseStream(seed, 2**20)  # apart from the noise of the batches
     generator = torch.Generator().manual_seed(seed)
-    rows = []
+    rows, direction = [], None
     for sigma in map(float, sigmas):
         x = x0 + sigma * noise.like(x0)
         trace = denoiser_trace(denoiser, x, sigma, cond, generator=generator)
-        value, _ = top_eigenpair(denoiser, x, sigma, cond, generator=generator)
+        value, direction = top_eigenpair(
+            denoiser, x, sigma, cond, generator=generator, start=direction
+        )
         rows.append(
             [trace.mean, trace.stderr, float(value.mean()), float((value > 1).double().mean())]
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from irrev.diffusion.chunks import vjp
 from irrev.diffusion.denoiser import Denoiser, column
 
 EXACT_DIMENSION = 128  # up to here d derivatives are cheaper than enough probes
@@ -62,8 +63,8 @@ def hutchinson_trace(
     generator
         Source of the signs, on the CPU.
     min_probes, max_probes, target
-        Probes at each state: at least, at most, and the relative standard error of the mean that
-        ends the search.
+        Probes at each state: at least, at most, and the error of the mean by probes, relative,
+        that ends the search. The spread of the states, which no probe lowers, is not part of it.
     """
     values: list[Tensor] = []
     while True:
@@ -73,8 +74,10 @@ def hutchinson_trace(
         values.append((z * jz).flatten(1).double().sum(1))
         if len(values) < min_probes:
             continue
-        trace = _summary(torch.stack(values))
-        if trace.stderr <= target * abs(trace.mean) or len(values) >= max_probes:
+        table = torch.stack(values)
+        trace = _summary(table)
+        by_probes = float((table.var(0) / table.numel()).mean().sqrt()) if len(values) > 1 else 0.0
+        if by_probes <= target * abs(trace.mean) or len(values) >= max_probes:
             return trace
 
 
@@ -112,6 +115,7 @@ def top_eigenpair(
     n_iter: int = 20,
     tolerance: float = 1e-3,
     symmetrise: bool = True,
+    start: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the largest eigenvalue of dD/dx at each state and its direction.
 
@@ -123,13 +127,17 @@ def top_eigenpair(
         Power iterations at most, and the relative change of every eigenvalue that ends them.
     symmetrise
         Use (J + J^T)/2; exact models do not need it.
+    start
+        Directions to begin with, shape of x, such as those found at a neighbouring noise level;
+        default random.
 
     Returns
     -------
         Eigenvalues, shape (sample,), and unit vectors, shape of x. The state branches locally
         where the eigenvalue exceeds 1.
     """
-    v = _unit(torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device))
+    random = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+    v = _unit(random if start is None else start + 0.1 * random * _rms(start))
     value = torch.zeros(len(x), dtype=x.dtype, device=x.device)
     for _ in range(n_iter):
         product = _product(denoiser, x, sigma, cond, v, symmetrise=symmetrise)
@@ -152,10 +160,11 @@ def _product(
     _, jv = denoiser.jvp(x, sigma, cond, v)
     if not symmetrise:
         return jv
-    with torch.enable_grad():
-        at = x.detach().clone().requires_grad_(True)
-        (vj,) = torch.autograd.grad(denoiser(at, sigma, cond), at, grad_outputs=v)
-    return 0.5 * (jv + vj)
+    return 0.5 * (jv + vjp(denoiser, x, sigma, cond, v))
+
+
+def _rms(v: Tensor) -> Tensor:
+    return column(v.flatten(1).square().mean(1).sqrt(), v)
 
 
 def _unit(v: Tensor) -> Tensor:

@@ -108,27 +108,8 @@ def closure(rate: Array, sigmas: Array, entropy: Array | float) -> Array:
     return np.asarray(-np.trapezoid(rate, np.log(sigmas), axis=-1) / entropy)
 
 
-def spectral_marker(data: Array, labels: NDArray[np.integer] | None = None) -> float:
-    """Return the noise sqrt(Lambda) at which the data's widest direction drowns.
-
-    Parameters
-    ----------
-    data
-        Data, shape (sample, *dim).
-    labels
-        With labels, Lambda is the top eigenvalue of the between-class covariance (classes weighted
-        by their counts); without, of the total covariance.
-
-    Returns
-    -------
-        Noise level, data units. In the time of dx = -x dt + sqrt(2) dW the speciation time is
-        (1/2) ln Lambda (Biroli et al., Nat. Commun. 15, 9957 (2024)).
-    """
-    flat = np.asarray(data, dtype=float).reshape(len(data), -1)
-    centred = flat - flat.mean(0)
-    if labels is not None:
-        y = np.asarray(labels)
-        centred = np.stack([centred[y == c].mean(0) for c in np.unique(y)])[
-            np.searchsorted(np.unique(y), y)
-        ]
-    return float(np.linalg.norm(centred, 2) / np.sqrt(len(flat)))
+def percentile_interval(draws: Array, level: float) -> tuple[Array, Array]:
+    """Return (low, high) of resampled values (draw, ...), shapes (...)."""
+    tail = 50 * (1 - level)
+    low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
+    return low, high

@@ -111,7 +111,6 @@ class Decision:
     log_probability: Tensor  # (sample, set)
     class_log_probability: Tensor  # (sample, class of the partition), within the partition
     within: Tensor  # (sample,) entropy of the class once the set is known
-    membership: Tensor  # (set, class of the partition), 0 or 1
 
     @property
     def entropy(self) -> Tensor:
@@ -140,11 +139,15 @@ def decide(logits: Tensor, question: Partition, columns: Mapping[int, int]) -> D
         parts = torch.split(class_log_p, sizes, dim=1)
         log_p = torch.stack([torch.logsumexp(part, dim=1) for part in parts], dim=1)
         within = torch.stack([_entropy(torch.log_softmax(part, dim=1)) for part in parts], dim=1)
-    member = torch.zeros(len(sizes), len(index), dtype=logits.dtype, device=logits.device)
-    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
-    member[owner.to(logits.device), torch.arange(len(index), device=logits.device)] = 1.0
     probability = log_p.exp()
-    return Decision(probability, log_p, class_log_p, (probability * within).sum(1), member)
+    return Decision(probability, log_p, class_log_p, (probability * within).sum(1))
+
+
+def membership(question: Partition) -> Tensor:
+    """Return which set each class of the partition is in, shape (set, class), bool."""
+    sizes = [len(members) for members in question.sets]
+    owner = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    return owner == torch.arange(len(sizes))[:, None]
 
 
 def _entropy(log_p: Tensor) -> Tensor:

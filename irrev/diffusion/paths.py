@@ -5,7 +5,7 @@ and read backward, ancestral samples, guided samples - the ratio of the conditio
 reference law of the step x -> x' from sigma to sigma' is that of two Gaussian bridge kernels,
 
     r = sigma'^2/sigma^2,  v = sigma'^2 (1 - r),  mu_a = r x + (1 - r) D_a                   (1)
-    dL_c = (1 - r)/v (D_c - D_ref) . (x' - (mu_c + mu_ref)/2)                                (2)
+    dL_c = (1 - r)/v [(D_c - D_ref) . (x' - mu_ref) - (1 - r)/2 |D_c - D_ref|^2]             (2)
 
 summed from L = 0 at the largest level in float64. Equation (2) is |x' - mu_ref|^2 - |x' - mu_c|^2
 over 2v without the cancellation. On paths that the model generated the kernel is the law of the
@@ -31,12 +31,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from irrev.diffusion.chunks import chunked
 from irrev.diffusion.denoiser import NULL, Denoiser
 from irrev.diffusion.schedules import check_grid
 from irrev.errors import InputError
 
 MIN_QUADRATIC_VARIATION = 0.8  # of a Brownian path's; DDIM with eta gives about eta^2
-CHUNK_ROWS = 16384  # rows of one network call until memory says less
 DETERMINISTIC = (
     "a deterministic sampler has no quadratic variation, so its paths carry no likelihood ratio; "
     "sample with eta=1 (ancestral, stochastic DDIM)."
@@ -167,9 +167,7 @@ def _bridge(
     return ratio * x + (1 - ratio) * target + spread * noise.like(x)
 
 
-def evaluate(
-    denoiser: Denoiser, x: Tensor, sigma: float, cond: Tensor, *, chunk: int = CHUNK_ROWS
-) -> Tensor:
+def evaluate(denoiser: Denoiser, x: Tensor, sigma: float, cond: Tensor) -> Tensor:
     """Evaluate every condition on every state as one flattened batch.
 
     Parameters
@@ -178,8 +176,6 @@ def evaluate(
         States, shape (sample, *dim).
     cond
         Class indices, shape (condition,) or (condition, sample); -1 is the null condition.
-    chunk
-        Rows of one call; halved when memory runs out.
 
     Returns
     -------
@@ -188,22 +184,7 @@ def evaluate(
     per_sample = cond[:, None].expand(-1, len(x)) if cond.ndim == 1 else cond
     n_cond = len(per_sample)
     rows = x.expand(n_cond, *x.shape).reshape(-1, *x.shape[1:])
-    index = per_sample.reshape(-1)
-    out = torch.empty_like(rows)
-    start = 0
-    while start < len(rows):
-        stop = min(start + chunk, len(rows))
-        part = index[start:stop]
-        only_null = bool((part == NULL).all())
-        try:
-            out[start:stop] = denoiser(rows[start:stop], sigma, None if only_null else part)
-        except torch.OutOfMemoryError:
-            if chunk == 1:
-                raise
-            chunk = max(1, chunk // 2)
-            continue
-        start = stop
-    return out.reshape(n_cond, *x.shape)
+    return denoiser(rows, sigma, per_sample.reshape(-1)).reshape(n_cond, *x.shape)
 
 
 def walk(
@@ -214,14 +195,13 @@ def walk(
     noise: NoiseStream,
     *,
     null: bool = True,
-    chunk: int = CHUNK_ROWS,
 ) -> Iterator[Level]:
     """Yield the states, denoisers and log-likelihood ratios of one batch, level by level.
 
     Parameters
     ----------
     denoiser
-        Model; called on (conditions + null) x samples rows a level.
+        Model; called on (conditions + null) x samples rows a level, in chunks that fit.
     sigmas
         Noise levels, strictly falling, shape (noise_level,).
     source
@@ -234,7 +214,7 @@ def walk(
         Whether to evaluate the null condition; it is then the reference of the ratios, otherwise
         the mean of the conditions is.
     """
-    grid = check_grid(np.asarray(sigmas, dtype=np.float64))
+    grid, denoiser = check_grid(np.asarray(sigmas, dtype=np.float64)), chunked(denoiser)
     with torch.no_grad():
         x = source.start(float(grid[0]), noise).to(denoiser.device)
         cond = torch.as_tensor(conditions, device=x.device)
@@ -243,7 +223,7 @@ def walk(
             cond = torch.cat([cond, torch.full_like(cond[:1], NULL)])
         log_ratio = torch.zeros(len(x), n_cond, dtype=torch.float64, device=x.device)
         for k, sigma in enumerate(map(float, grid)):
-            every = evaluate(denoiser, x, sigma, cond, chunk=chunk)
+            every = evaluate(denoiser, x, sigma, cond)
             denoised, null_denoised = every[:n_cond], every[-1] if null else None
             level = Level(k, sigma, x, denoised, null_denoised, log_ratio)
             yield level
@@ -280,8 +260,8 @@ def bridge_log_ratio(
     """
     ratio = (sigma_next / sigma) ** 2
     variance = sigma_next**2 * (1 - ratio)
-    conditional, common = denoised.flatten(2).double(), reference.flatten(1).double()
-    from_mean = x_next.flatten(1).double() - ratio * x.flatten(1).double()
-    midpoint = from_mean - 0.5 * (1 - ratio) * (conditional + common)
-    product = ((conditional - common) * midpoint).sum(2)
+    common = reference.flatten(1).double()
+    gap = denoised.flatten(2).double().sub_(common)
+    left = x_next.flatten(1).double() - ratio * x.flatten(1).double() - (1 - ratio) * common
+    product = torch.linalg.vecdot(gap, left) - 0.5 * (1 - ratio) * torch.linalg.vecdot(gap, gap)
     return (1 - ratio) / variance * product.T

@@ -114,3 +114,47 @@ def point_velocity(
     r /= r.sum(axis=1, keepdims=True)
     score = (r @ means - x) / spread
     return x @ force.matrix(time).T - force.temperature(time) * score
+
+
+@dataclass(frozen=True)
+class PointCosts:
+    """Speed cost of a finite data set, Monte Carlo."""
+
+    time: Array  # (time,) midpoints
+    speed_cost: Array  # E|nu|^2 there
+    total: float  # its integral, w_D
+    stderr: float  # of the integral
+
+
+def point_costs(
+    force: RotatingForce,
+    data: Array,
+    rng: np.random.Generator,
+    *,
+    n_states: int = 2000,
+    n_times: int = 101,
+) -> PointCosts:
+    """Integrate the speed cost of a finite data set under its exact mean velocity.
+
+    Parameters
+    ----------
+    force
+        The process.
+    data
+        Data points, shape (sample, 2).
+    rng
+        Source of the states.
+    n_states, n_times
+        States at each time and midpoints in time.
+    """
+    times = (np.arange(n_times) + 0.5) / n_times * force.duration
+    mean, error = np.empty(n_times), np.empty(n_times)
+    for i, (t, spread) in enumerate(zip(times, force.spread(times), strict=True)):
+        points = data[rng.integers(len(data), size=n_states)] @ force.propagator(t).T
+        x = points + np.sqrt(spread) * rng.standard_normal((n_states, 2))
+        squares = np.sum(point_velocity(force, data, float(t), float(spread), x) ** 2, axis=1)
+        mean[i], error[i] = squares.mean(), squares.std() / np.sqrt(n_states)
+    step = force.duration / n_times
+    return PointCosts(
+        times, mean, float(mean.sum() * step), float(np.sqrt(np.sum(error**2)) * step)
+    )

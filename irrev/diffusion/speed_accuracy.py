@@ -1,27 +1,21 @@
-"""What a schedule costs, and how much accuracy that cost can buy.
+"""How much accuracy the cost of a schedule can buy.
 
     w_D = int E|nu_t|^2 dt,    nu = (ds/s) x - (m ds/s - dm) D(x/m, s/m)                    (1)
-    E|nu|^2 = dm^2 E|y|^2 + ds^2 d - (m ds/s - dm)^2 mmse(s/m)                              (2)
-    (Delta W1)^2 / (tau D_0) = eta <= c_1 <= c_2 <= w_D                                     (3)
+    (Delta W1)^2 / (tau D_0) = eta <= c_1 <= c_2 <= w_D                                     (2)
 
 dm, ds are time derivatives. nu is the velocity of the probability flow, D_0 the chi-square
 distance of a wrong start, c_2 the squared Wasserstein path length, c_1 the part that the loss of
-W1 shows. Equation (2) prices every schedule from one measured denoising-loss curve without a
-further network call; the same curve is the generative bandwidth of `information`.
+W1 shows; `prices` gives c_2 of every schedule. eta is the sensitivity to a wrong start, not the
+quality of samples. A trained velocity obeys the weaker relation
 
-With a trained denoiser the loss holds the model's error, so (2) is too small; (1) on the
-trained velocity is the cost of the flow that is run. eta is the sensitivity to a wrong start, not
-the quality of samples. A trained velocity obeys the weaker relation
-
-    |Delta W1| / sqrt(tau D_max) <= sqrt(w_D) + sqrt(1 + 1/D_max) sqrt(tau L)               (4)
+    |Delta W1| / sqrt(tau D_max) <= sqrt(w_D) + sqrt(1 + 1/D_max) sqrt(tau L)               (3)
 
 with L the mean squared velocity error; without the irreducible part of its loss, L is an upper
 value.
 
-Source: Ikeda et al., arXiv:2407.04495; equation (2) and the retimed cost are derived here.
+Source: Ikeda et al., arXiv:2407.04495.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,122 +30,7 @@ from irrev.diffusion.schedules import Schedule, check_grid
 from irrev.diffusion.transport import max_sliced_w1
 from irrev.errors import InputError
 
-N_TIMES = 2000  # midpoints; VP-linear needs them, its cost near t = 0 goes as ln(1/t)
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LossCurve:
-    """Measured mmse(sigma) = E|x_0 - D|^2, with its known behaviour at both ends."""
-
-    sigmas: Array  # rising
-    mmse: Array  # data units squared
-    power: float  # E|y|^2 of the same rows
-    dimension: int
-
-    def at(self, sigma: Array) -> Array:
-        """Return mmse: ln-ln interpolation, proportional to sigma^2 below, constant above."""
-        s = np.clip(sigma, 0, self.sigmas[-1])
-        inside = np.exp(
-            np.interp(np.log(np.maximum(s, 1e-300)), np.log(self.sigmas), np.log(self.mmse))
-        )
-        below = inside * np.minimum(s / self.sigmas[0], 1.0) ** 2
-        return np.minimum(below, self.dimension * s**2)
-
-
-def loss_curve(
-    sigmas: NDArray[np.floating], mmse: NDArray[np.floating], *, power: float, dimension: int
-) -> LossCurve:
-    """Make a loss curve from measured values in any order.
-
-    Parameters
-    ----------
-    sigmas, mmse
-        Noise levels and E|x_0 - D|^2 there, positive, shape (noise_level,).
-    power
-        E|y|^2 of the data on which the loss was measured.
-    dimension
-        Number of coordinates.
-    """
-    s, loss = np.asarray(sigmas, dtype=float), np.asarray(mmse, dtype=float)
-    if s.shape != loss.shape or len(s) < 2 or np.any(s <= 0) or np.any(loss <= 0):
-        raise InputError(
-            f"{len(s)} noise levels and {len(loss)} losses, smallest {s.min()} and {loss.min()}; "
-            "give at least two of each, all positive."
-        )
-    order = np.argsort(s)
-    return LossCurve(s[order], loss[order], power, dimension)
-
-
-def speed_cost(curve: LossCurve, schedule: Schedule, time: Array) -> Array:
-    """Return E|nu_t|^2 from the loss curve, equation (2), shape of time (0 < time < duration)."""
-    m, s = schedule.signal(time), schedule.noise(time)
-    dm, ds = schedule.signal_rate(time), schedule.noise_rate(time)
-    correction = (m * ds / s - dm) ** 2 * curve.at(schedule.ratio(time))
-    return dm**2 * curve.power + ds**2 * curve.dimension - correction
-
-
-def schedule_prices(
-    curve: LossCurve,
-    schedules: Sequence[Schedule],
-    *,
-    n_times: int = N_TIMES,
-    lower_bound: float | None = None,
-) -> xr.Dataset:
-    """Price schedules from one loss curve.
-
-    Parameters
-    ----------
-    curve
-        Denoising loss of held-out data.
-    schedules
-        Schedules to compare.
-    n_times
-        Midpoints in time.
-    lower_bound
-        Lower bound on W2^2 of data and noise, stored beside the prices.
-
-    Returns
-    -------
-        Over schedule, data units squared per time: `c2` (cost), `c2_conditional` (that of one data
-        point, an upper bound), `c2_retimed` (cost of the same path at constant speed, the least
-        of all time courses); over schedule and time: `speed_cost`.
-    """
-    share = (np.arange(n_times) + 0.5) / n_times
-    rows, names = [], []
-    for schedule in schedules:
-        tau = schedule.duration
-        cost = speed_cost(curve, schedule, share * tau)
-        m_rate, s_rate = (f(share * tau) for f in (schedule.signal_rate, schedule.noise_rate))
-        conditional = m_rate**2 * curve.power + s_rate**2 * curve.dimension
-        speed = np.sqrt(np.maximum(cost, 0))
-        rows.append((cost, tau * cost.mean(), tau * conditional.mean(), tau * speed.mean() ** 2))
-        names.append(schedule.name)
-    cost, c2, conditional, retimed = map(np.array, zip(*rows, strict=True))
-    ds = xr.Dataset(
-        {
-            "speed_cost": (("schedule", "time"), cost),
-            "c2": (("schedule",), c2),
-            "c2_conditional": (("schedule",), conditional),
-            "c2_retimed": (("schedule",), retimed),
-        },
-        coords={"schedule": np.array(names, dtype=object), "time": share},
-        attrs={"estimator": "denoising loss", "n_times": n_times},
-    )
-    if lower_bound is not None:
-        ds["w2_lower"] = ((), lower_bound)
-    return ds
-
-
-def retimed(curve: LossCurve, schedule: Schedule, n_steps: int) -> Array:
-    """Return the times at which the schedule's path has run equal lengths, shape (n_steps + 1,).
-
-    Walking the noise ratios of these times at equal intervals costs `c2_retimed`.
-    """
-    edges = np.linspace(0, schedule.duration, N_TIMES + 1)
-    speed = np.sqrt(np.maximum(speed_cost(curve, schedule, 0.5 * (edges[1:] + edges[:-1])), 0))
-    length = np.concatenate([[0.0], np.cumsum(speed)])
-    return np.interp(np.linspace(0, length[-1], n_steps + 1), length, edges)
 
 
 def velocity_cost(
@@ -282,7 +161,7 @@ def imperfect_bound(
     delta_w1: float, w_dissipated: float, *, velocity_error: float, chi_max: float,
     duration: float = 1.0, stderr: float = 0.0,
 ) -> BoundCheck:  # fmt: skip
-    """Check equation (4) for a trained velocity.
+    """Check equation (3) for a trained velocity.
 
     Parameters
     ----------
@@ -297,7 +176,7 @@ def imperfect_bound(
     """
     left = abs(delta_w1) / np.sqrt(duration * chi_max)
     right = np.sqrt(w_dissipated) + np.sqrt(1 + 1 / chi_max) * np.sqrt(duration * velocity_error)
-    return check_bound(float(left), float(right), stderr=stderr, relation="equation (4)")
+    return check_bound(float(left), float(right), stderr=stderr, relation="equation (3)")
 
 
 def generate_ode(

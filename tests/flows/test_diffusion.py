@@ -1,5 +1,7 @@
 """The diffusion flow: a mixture whose answer is known, the digit model, and where models run."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import yaml
@@ -45,7 +47,7 @@ def project(tmp_path):
                     "model": model,
                     "levels": {"n": 32, "sigma_max": 80.0},
                     "interval": {"draws": 100},
-                    "trace_states": 8,
+                    "trace_states": 4,
                     **block,
                 }
             },
@@ -120,6 +122,101 @@ def test_diffusion__auto_without_a_gpu_runs_on_the_cpu_and_says_so(project, monk
     assert diffusion(str(path)).done == 1
     _, ds = table(path)
     assert "no GPU worker, ran on the CPU" in ds["device"].to_numpy()[0]
+
+
+def test_diffusion__needs_no_samples_to_examine_a_model(project):
+    """Generated paths only, at two weights on the same noise; nothing to do the second time."""
+    from flows.diffusion import diffusion
+
+    path = project(EXACT, sources=[], guidance=[1.0, 2.0], n_paths=200)
+    assert diffusion(str(path)).done == 2
+    _, ds = table(path)
+    assert ds["shard"].to_numpy().tolist() == ["model:w=1", "model:w=2"]
+    assert len(set(ds["seed"].to_numpy().tolist())) == 1
+    assert float(ds["sigma_decision"][1]) > float(ds["sigma_decision"][0])
+    assert not diffusion(str(path)).changed
+
+
+def test_diffusion__asks_of_prompts_against_the_null_condition(project):
+    from flows.diffusion import diffusion
+
+    path = project(
+        EXACT, sources=[], against="unconditional", guidance=[1.0], n_paths=150, batch=40
+    )
+    assert diffusion(str(path)).done == 1
+    _, ds = table(path)
+    assert ds["reference"].to_numpy().tolist() == ["unconditional, prior 0.5"]
+    assert ds["partition"].to_numpy().tolist() == [["0", "1"]]
+    assert int(ds["n_rows"][0]) == 2 * 32 * 300  # (prompt + null) x levels x paths of two prompts
+
+
+def test_diffusion__seeds_repeat_with_noise_of_their_own(project):
+    from flows.diffusion import diffusion
+
+    path = project(EXACT, seeds=[0, 1], levels={"n": 4}, trace_states=0)
+    assert diffusion(str(path)).done == 2
+    _, ds = table(path)
+    assert ds["condition"].to_numpy().tolist() == ["data", "data seed=1"]
+    first, second = ds["sigma_decision"].to_numpy()
+    assert first != second
+
+
+def test_plan__a_model_file_that_changed_is_a_reason(project, tmp_path):
+    """The content of files that a model is made of is part of the key; a touch is not."""
+    from flows.plan import plan_flow
+    from flows.specs import SPECS
+
+    (tmp_path / "m.pt").write_bytes(b"first")
+    model = {"kind": "torchscript", "path": "m.pt", "dim": [2], "num_classes": 2}
+    path = project(model, sources=[], guidance=[1.0])
+
+    def key():
+        return plan_flow(load(path), SPECS["diffusion"], None).todo[0].shard.key
+
+    before = key()
+    (tmp_path / "m.pt").touch()
+    assert key() == before
+    (tmp_path / "m.pt").write_bytes(b"other")
+    assert key() != before
+
+
+def test_docs__examples_of_models_are_valid_and_cost_what_they_say(tmp_path):
+    """The two pipeline files of docs/models.md, and their number of states."""
+    from flows.specs import SPECS
+
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    states = []
+    for k, part in enumerate(text.split("```yaml\n")[1:]):
+        path = tmp_path / f"{k}.yaml"
+        path.write_text(part.split("```")[0], encoding="utf-8")
+        block = load(path).flows.diffusion
+        config = SPECS["diffusion"].stage_config(block, None)
+        asked = config["classes"] or range(len(config["model"]["prompts"]))
+        each = 2 * len(asked) if config["against"] == "unconditional" else len(asked) + 1
+        pieces = len(SPECS["diffusion"].pieces(block, None))
+        states.append(pieces * each * config["levels"]["n"] * config["n_paths"])
+    assert states == [288_000, 320_000]
+    assert all(f"{n:,} states" in text for n in states)
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"sources": []}, "no sources and no guidance"),
+        ({"against": "unconditional"}, "name weights in guidance"),
+        (
+            {
+                "against": "unconditional",
+                "guidance": [1.0],
+                "partitions": {"q": {"a": [0], "b": [1]}},
+            },
+            "leave partitions out",
+        ),
+    ],
+)
+def test_config__says_what_a_diffusion_block_lacks(project, block, message):
+    with pytest.raises(ConfigError, match=message):
+        load(project(EXACT, **block))
 
 
 @pytest.mark.slow

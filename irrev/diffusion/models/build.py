@@ -10,6 +10,7 @@
 {"kind": "torchscript", "path": file, "dim": [...], ...}
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -22,8 +23,13 @@ from irrev.diffusion.device import MixedPrecision
 from irrev.diffusion.exact import GaussianMixture, empirical_denoiser
 from irrev.errors import InputError
 
-TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-TRAINED = frozenset({"digits"})  # kinds whose weights are made here and kept in the store
+TYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+OWN_TYPE = frozenset({"edm2", "stable_diffusion", "dit"})  # these take their type themselves
 
 
 def build_denoiser(
@@ -39,8 +45,8 @@ def build_denoiser(
     Parameters
     ----------
     model
-        `kind` and what that kind needs, see the head of this module; `dtype` (float32, float16,
-        bfloat16) is what the network computes in.
+        `kind` and what that kind needs, see the head of this module; `dtype` (float64, float32,
+        float16, bfloat16) is what the network computes in.
     weights
         safetensors file of a model that was trained here.
     data, labels
@@ -70,8 +76,19 @@ def build_denoiser(
     else:
         known = ", ".join(["digits", "empirical", *BUILDERS])
         raise InputError(f"model kind {kind!r} is not known; choose {known}.")
-    own = kind in ("edm2", "stable_diffusion", "dit")  # these take their type themselves
-    return out if dtype == torch.float32 or own else MixedPrecision(out, dtype)
+    if dtype == torch.float32 or kind in OWN_TYPE:
+        return out
+    return in_double(out) if dtype == torch.float64 else MixedPrecision(out, dtype)
+
+
+def in_double(denoiser: Denoiser) -> Denoiser:
+    """Return a copy of a denoiser whose torch modules and weights are float64."""
+    out = copy.deepcopy(denoiser)
+    for value in vars(out).values():
+        if isinstance(value, torch.nn.Module):
+            value.double()
+    out.dtype = torch.float64
+    return out
 
 
 def _mixture(options: dict[str, Any], dtype: torch.dtype, device: str) -> Denoiser:

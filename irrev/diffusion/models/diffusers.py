@@ -45,6 +45,7 @@ class _LatentDenoiser(DenoiserBase):
         device: str | torch.device,
     ) -> None:
         self.device, self.compute_dtype = torch.device(device), dtype
+        self.dtype = torch.promote_types(dtype, torch.float32)
         self.network = network.to(self.device, dtype).eval().requires_grad_(False)
         self.sigmas = ddpm_sigmas(alphas_cumprod.double()).to(self.device)
         self.sigma_range = (float(self.sigmas[0]), float(self.sigmas[-1]))

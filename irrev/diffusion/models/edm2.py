@@ -154,13 +154,14 @@ def _block_shapes(name: str, block: Block, wide: int) -> dict[str, tuple[int, ..
 
 def unit(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """Divide by the root mean square over some dimensions."""
-    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=torch.float32)
+    wide = torch.promote_types(x.dtype, torch.float32)  # halves overflow in a sum of squares
+    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=wide)
     return x / (EPS + norm * math.sqrt(norm.numel() / x.numel())).to(x.dtype)
 
 
-def effective_weight(weight: Tensor) -> Tensor:
+def effective_weight(weight: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the weight that acts: unit rows over the square root of the fan-in."""
-    rows = unit(weight.float(), tuple(range(1, weight.ndim)))
+    rows = unit(weight.to(dtype), tuple(range(1, weight.ndim)))
     return rows / math.sqrt(weight[0].numel())
 
 
@@ -192,7 +193,7 @@ class Edm2Denoiser(DenoiserBase):
         Separate unconditional network (label_dim 0) that answers the null condition; without it
         the null condition is the zero label.
     dtype
-        Type that the network computes in; states stay float32.
+        Type that the network computes in; states stay float32, or float64 with that type.
     """
 
     def __init__(
@@ -209,11 +210,12 @@ class Edm2Denoiser(DenoiserBase):
         self.dim = (config.img_channels, config.img_resolution, config.img_resolution)
         self.num_classes = config.label_dim or None
         self.sigma_range = (0.002, 80.0)
-        self.compute_dtype = dtype
+        self.compute_dtype, wide = dtype, torch.promote_types(dtype, torch.float32)
+        self.dtype = wide
         self._plan = plan(config)
         self._weights = {
-            name: (effective_weight(w) if name.endswith(".weight") else w.float()).to(
-                self.device, torch.float32 if "fourier" in name else dtype
+            name: (effective_weight(w, wide) if name.endswith(".weight") else w).to(
+                self.device, wide if "fourier" in name else dtype
             )
             for name, w in weights.items()
         }
@@ -222,14 +224,16 @@ class Edm2Denoiser(DenoiserBase):
         """Return D for states (sample, channel, height, width), equation (1)."""
         if self.reference is None or self.num_classes is None:
             return self._denoise(x, sigma, cond)
-        null = null_mask(cond, len(x), x.device)
         level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
-        out = torch.empty_like(x)
-        if bool(null.any()):
-            out[null] = self.reference(x[null], level[null], None)
-        if cond is not None and not bool(null.all()):
-            out[~null] = self._denoise(x[~null], level[~null], cond[~null])
-        return out
+        null = null_mask(cond, len(x), x.device)
+        asked, rest = torch.nonzero(~null)[:, 0], torch.nonzero(null)[:, 0]
+        parts: list[Tensor] = []
+        if len(rest):
+            parts.append(self.reference(x[rest], level[rest], None))
+        if cond is not None and len(asked):
+            parts.append(self._denoise(x[asked], level[asked], cond[asked]))
+        # Joined and put back in order without writing in place, which derivatives do not like.
+        return torch.cat(parts)[torch.argsort(torch.cat([rest, asked]))]
 
     def _denoise(self, x: Tensor, sigma: float | Tensor, cond: Tensor | None) -> Tensor:
         level = sigma_column(sigma, x)
@@ -247,11 +251,11 @@ class Edm2Denoiser(DenoiserBase):
     def log_variance(self, sigma: Tensor) -> Tensor:
         """Return the training head's uncertainty at noise levels (sample,)."""
         waves = self._fourier("logvar_fourier", torch.log(sigma) / 4)
-        return (waves @ self._weights["logvar_linear.weight"].float().T)[:, 0]
+        return (waves @ self._weights["logvar_linear.weight"].to(waves.dtype).T)[:, 0]
 
     def _fourier(self, name: str, noise: Tensor) -> Tensor:
         frequency, phase = self._weights[f"{name}.freqs"], self._weights[f"{name}.phases"]
-        return math.sqrt(2) * torch.cos(noise.float()[:, None] * frequency + phase)
+        return math.sqrt(2) * torch.cos(noise.to(frequency.dtype)[:, None] * frequency + phase)
 
     def _network(self, x: Tensor, noise: Tensor, label: Tensor | None) -> Tensor:
         w = self._weights

@@ -5,17 +5,20 @@ loader executes. Here a restricted reader turns those modules into inert records
 tensors and the constructor's keywords out, and refuses every name that is not on its list. Convert
 a file once, outside any worker:
 
-    weights, config = read_edm2("edm2-img512-xs-2147483-0.135.pkl")
-    write_edm2(weights, config, "out/")          # safetensors + JSON
+    python -m irrev.diffusion.models.edm2_file edm2-img512-xs-2147483-0.135.pkl edm2-xs
+
+writes edm2-xs/edm2.safetensors and edm2-xs/config.json.
 
 Source: the file format as seen in the public repository NVlabs/edm2 (CC BY-NC-SA 4.0); none of
 its code or weights is used here, and whoever supplies a weight file accepts its licence.
 """
 
+import argparse
 import collections
 import io
 import json
 import pickle
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -187,3 +190,24 @@ def load_edm2(folder: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FormatError(
             f"{folder}: {error}; convert the pickle again with read_edm2 and write_edm2."
         ) from error
+
+
+def main() -> int:
+    """Convert the pickle named first into the folder named second."""
+    parser = argparse.ArgumentParser(prog="edm2_file", description=main.__doc__)
+    parser.add_argument("pickle", type=Path)
+    parser.add_argument("folder", type=Path)
+    names = parser.parse_args()
+    try:
+        weights, config = read_edm2(names.pickle)
+        written = write_edm2(weights, config, names.folder)
+    except (FormatError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    values = sum(w.numel() for w in weights.values())
+    print(f"{written}: {len(weights)} tensors, {values:,} values")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

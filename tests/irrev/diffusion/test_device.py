@@ -5,14 +5,13 @@ import torch
 
 from irrev.diffusion.device import (
     MixedPrecision,
-    as_double,
     exact_arithmetic,
     place,
     precision_error,
     rows_that_fit,
 )
-from irrev.diffusion.models.digits import DigitTrainer
-from irrev.diffusion.paths import CHUNK_ROWS
+from irrev.diffusion.models.build import build_denoiser
+from irrev.diffusion.models.digits import DigitTrainer, digits_to_bytes
 from irrev.errors import InputError
 
 
@@ -38,7 +37,7 @@ def test_exact_arithmetic__restores_what_it_found():
 
 
 def test_rows_that_fit__on_a_cpu_is_the_default():
-    assert rows_that_fit(DigitTrainer(steps=1).denoiser()) == CHUNK_ROWS
+    assert rows_that_fit(DigitTrainer(steps=1).denoiser()) == 2048
 
 
 def test_precision_error__grows_from_float32_to_bfloat16():
@@ -47,7 +46,8 @@ def test_precision_error__grows_from_float32_to_bfloat16():
     trainer.run()
     model = trainer.denoiser()
     x = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    exact = as_double(model)
+    weights = digits_to_bytes(model)
+    exact = build_denoiser({"kind": "digits", "dtype": "float64"}, weights=weights)
     single = precision_error(model, exact, x, 1.0)
     half = precision_error(MixedPrecision(model), exact, x, 1.0)
     assert single.rms < 100 * 6e-8

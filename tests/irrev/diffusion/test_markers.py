@@ -8,9 +8,9 @@ from irrev.diffusion.markers import (
     crossing,
     entropy_rate,
     peak,
-    spectral_marker,
     window,
 )
+from irrev.diffusion.moments import spectral_marker
 from irrev.simulate.mixtures import binary_entropy, binary_mmse, binary_surprise_variance
 
 SIGMAS = np.geomspace(400, 0.05, 600)

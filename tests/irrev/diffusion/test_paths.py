@@ -12,7 +12,6 @@ from irrev.diffusion.paths import (
     NoiseStream,
     StoredPaths,
     bridge_log_ratio,
-    evaluate,
     walk,
 )
 from irrev.diffusion.schedules import edm_grid
@@ -91,24 +90,6 @@ def test_walk__number_of_rows_is_conditions_times_levels_times_samples(
         pass
     assert model.rows == expected * 32 * 11
     assert model.calls == 32
-
-
-def test_evaluate__halves_the_chunk_until_it_fits(make_denoiser, counting):
-    exact = make_denoiser(three_class_mixture())
-    model = counting(exact, fail_above=5)
-    x = torch.tensor(np.random.default_rng(0).normal(size=(13, 2)))
-    cond = torch.tensor([0, 2, -1])
-    torch.testing.assert_close(
-        evaluate(model, x, 1.0, cond, chunk=16), evaluate(exact, x, 1.0, cond)
-    )
-    assert model.rows == 39
-
-
-def test_evaluate__gives_up_when_one_row_does_not_fit(make_denoiser, counting):
-    model = counting(make_denoiser(three_class_mixture()))
-    model.fail_above = 0.5
-    with pytest.raises(torch.OutOfMemoryError):
-        evaluate(model, torch.zeros(3, 2, dtype=torch.float64), 1.0, torch.tensor([0]))
 
 
 def test_stored_paths__deterministic_sampler_is_refused(make_denoiser):

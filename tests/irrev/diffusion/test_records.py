@@ -8,8 +8,9 @@ import torch
 import xarray as xr
 
 from irrev.diffusion.models.build import build_denoiser
+from irrev.diffusion.moments import half_distances
 from irrev.diffusion.paths import GeneratedPaths, NoiseStream, walk
-from irrev.diffusion.records import diffusion_piece, half_distance, samples_of
+from irrev.diffusion.records import diffusion_piece
 from irrev.diffusion.schedules import edm_grid
 from irrev.errors import InputError
 from irrev.schema import blank, validate
@@ -29,7 +30,7 @@ OPTIONS = {
     "schedules": ["cosine", "cond_ot"],
     "n_paths": 0,
     "batch": 400,
-    "trace_states": 16,
+    "trace_states": 4,
     "level": 0.95,
     "draws": 20,
     "seed": 3,
@@ -138,6 +139,6 @@ def test_diffusion_piece__asks_for_labels():
 def test_half_distance__needs_two_sets_with_data():
     from irrev.diffusion.partitions import finest
 
-    got = samples_of(samples(50))
-    assert np.isnan(half_distance(got, finest(range(3))))
-    assert np.isnan(half_distance(got, finest([0, 5])))
+    flat, labels = np.zeros((4, 2)), np.arange(4) % 2
+    assert np.isnan(half_distances(flat, labels, finest(range(3))))
+    assert np.isnan(half_distances(flat, labels, finest([0, 5])))

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from irrev.diffusion.rotating import RotatingForce, gaussian_costs, point_velocity
+from irrev.diffusion.rotating import (
+    RotatingForce,
+    gaussian_costs,
+    point_costs,
+    point_velocity,
+)
+from irrev.diffusion.transport import optimal_path
 
 
 @pytest.mark.parametrize(
@@ -43,3 +49,34 @@ def test_point_velocity__of_one_point_carries_mean_and_spread():
     growth = (spread[2] - spread[0]) / (2 * h) / (2 * spread[1])
     expected = (means[2] - means[0]) / (2 * h) + growth * gap + gap @ rest.T
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_point_costs__of_one_point_is_a_closed_form():
+    """E|nu|^2 = |dm/dt|^2 + 2 S [(dS/dt/2S)^2 + G^2]: mean, growth and rotation of the rest."""
+    force, data = RotatingForce(rotation=2.0), np.array([[1.0, 2.0]])
+    got = point_costs(force, data, np.random.default_rng(0), n_states=400, n_times=20)
+    h = 1e-4
+    expected = np.empty(20)
+    for i, t in enumerate(got.time):
+        before, here, after = force.spread(np.array([t - h, t, t + h]))
+        moved = (force.propagator(t + h) - force.propagator(t - h)) @ data[0] / (2 * h)
+        growth, g = (after - before) / (2 * h) / (2 * here), force.matrix(t)[1, 0]
+        expected[i] = moved @ moved + 2 * here * (growth**2 + g**2)
+    assert got.total == pytest.approx(expected.sum() * 0.5, abs=4 * got.stderr)
+
+
+def test_point_costs__rotation_costs_and_optimal_transport_is_cheapest():
+    """A roll of 60 points: the cost grows with g; the optimal plan to its noise costs least."""
+    angle = np.linspace(1.5 * np.pi, 4.5 * np.pi, 60)
+    data = (angle / 10)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    rng, costs = np.random.default_rng(0), []
+    for g in (0.0, 3.0, 5.0):
+        force = RotatingForce(rotation=g)
+        got = point_costs(force, data, rng, n_states=300, n_times=30)
+        costs.append((got.total, got.stderr))
+    assert costs[0][0] < costs[1][0] < costs[2][0]
+    force, rows = RotatingForce(), rng.integers(60, size=300)
+    end = data[rows] @ force.propagator(10.0).T
+    end += np.sqrt(force.spread(np.array([10.0]))[0]) * rng.standard_normal((300, 2))
+    best = optimal_path(data[rng.integers(60, size=300)], end, duration=10.0).cost()
+    assert best < costs[0][0] + 4 * costs[0][1]

@@ -5,16 +5,13 @@ import pytest
 import torch
 
 from irrev.diffusion.exact import GaussianMixture
+from irrev.diffusion.prices import loss_curve, retimed, schedule_prices, speed_cost
 from irrev.diffusion.schedules import cond_ot, cosine, edm_grid, vp_linear
 from irrev.diffusion.speed_accuracy import (
     check_bound,
     chi_squared_fit,
     chi_squared_gaussian,
     imperfect_bound,
-    loss_curve,
-    retimed,
-    schedule_prices,
-    speed_cost,
     start_sensitivity,
     velocity_cost,
 )

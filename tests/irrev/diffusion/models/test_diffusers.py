@@ -9,6 +9,7 @@ import torch
 
 from irrev.diffusion.class_entropy import class_entropy
 from irrev.diffusion.guidance import prompt_entropy
+from irrev.diffusion.models.build import build_denoiser
 from irrev.diffusion.models.diffusers import (
     DitDenoiser,
     decode_latents,
@@ -16,11 +17,12 @@ from irrev.diffusion.models.diffusers import (
     load_stable_diffusion,
     stable_diffusion_from_pipeline,
 )
+from irrev.diffusion.records import diffusion_piece
 from irrev.diffusion.schedules import edm_grid
 from irrev.errors import FormatError, InputError
 from tests.irrev.diffusion.models.tiny import tiny_dit, tiny_stable_diffusion
 
-pytestmark = pytest.mark.slow  # the import of Diffusers takes 20 s on a busy machine
+pytest.importorskip("diffusers")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
@@ -73,6 +75,37 @@ def test_load_stable_diffusion__from_a_folder_of_safetensors(pipe, tmp_path):
         torch.testing.assert_close(
             model(x, 1.0, None), stable_diffusion_from_pipeline(pipe, ["a cat"])(x, 1.0, None)
         )
+    assert not list(tmp_path.rglob("*.bin"))
+
+
+def test_diffusion_piece__asks_a_folder_of_prompts_in_half_precision(pipe, tmp_path):
+    """The path that a GPU node takes: folder, prompts against the null condition, bfloat16."""
+    pipe.save_pretrained(tmp_path, safe_serialization=True)
+    made = diffusion_piece(
+        None, model={"kind": "stable_diffusion", "path": str(tmp_path), "dtype": "bfloat16",
+                     "prompts": ["a cat", "a dog"]},
+        piece={"states": "generate", "guidance": 7.5}, against="unconditional",
+        levels={"n": 4, "sigma_min": 0.03, "sigma_max": 14.6}, partitions={}, schedules=[],
+        trace_states=0, n_paths=6, batch=4, level=0.95, draws=5, seed=0,
+    )  # fmt: skip
+    row = made["row"]
+    assert row.partition.to_numpy().tolist() == [["a cat", "a dog"]]
+    assert int(row.n_rows[0]) == 2 * 4 * 12
+    # Unit roundoff of bfloat16 is 4e-3; the tiny network amplifies it by less than ten.
+    assert 1e-5 < float(row.precision_rms[0]) < 0.04
+    assert made["profile"].example_shape.to_numpy().tolist() == [4, 8, 8]
+
+
+def test_load_dit__from_a_folder_of_safetensors(pipe, tmp_path):
+    from diffusers import DDIMScheduler, DiTPipeline
+
+    network = tiny_dit()
+    DiTPipeline(network, pipe.vae, DDIMScheduler()).save_pretrained(tmp_path)
+    model = build_denoiser({"kind": "dit", "path": str(tmp_path)})
+    x = torch.ones(2, 4, 8, 8)
+    again = DitDenoiser(network, DDIMScheduler().alphas_cumprod)
+    cond = torch.tensor([-1, 2])
+    torch.testing.assert_close(model(x, 1.0, cond), again(x, 1.0, cond))
     assert not list(tmp_path.rglob("*.bin"))
 
 

@@ -70,3 +70,23 @@ def test_edm2_denoiser__jvp_agrees_with_differences():
 def test_edm2_denoiser__names_tensors_that_do_not_fit():
     with pytest.raises(InputError, match=r"lack \['unet.out_gain'\]"):
         Edm2Denoiser({k: v for k, v in WEIGHTS.items() if k != "unet.out_gain"}, EDM2)
+
+
+def test_edm2_denoiser__jvp_passes_through_both_networks():
+    """Rows of the null condition go to the partner; each row's slope is that of its network."""
+    config = Edm2Config(**{**EDM2.__dict__, "label_dim": 0})
+    reference = Edm2Denoiser(edm2_weights(config), config)
+    model, v = Edm2Denoiser(WEIGHTS, EDM2, reference=reference), torch.ones_like(X)
+    _, slope = model.jvp(X, SIGMA, torch.tensor([-1, 3]), v)
+    _, alone = Edm2Denoiser(WEIGHTS, EDM2).jvp(X, SIGMA, torch.tensor([1, 3]), v)
+    _, partner = reference.jvp(X, SIGMA, None, v)
+    torch.testing.assert_close(slope, torch.cat([partner[:1], alone[1:]]), rtol=1e-3, atol=1e-2)
+
+
+def test_edm2_denoiser__float64_agrees_with_float32_to_rounding():
+    """The reference of mixed precision: golden values differ by 2e-3 at most."""
+    double = Edm2Denoiser(WEIGHTS, EDM2, dtype=torch.float64)
+    out = double(X.double(), SIGMA.double(), torch.tensor([1, 3]))
+    assert (out.dtype, double.dtype) == (torch.float64, torch.float64)
+    single = Edm2Denoiser(WEIGHTS, EDM2)(X, SIGMA, torch.tensor([1, 3]))
+    torch.testing.assert_close(out.float(), single, rtol=0, atol=2e-3)

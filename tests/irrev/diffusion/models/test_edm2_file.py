@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from irrev.diffusion.models.edm2 import Edm2Config, Edm2Denoiser
-from irrev.diffusion.models.edm2_file import load_edm2, read_edm2, write_edm2
+from irrev.diffusion.models.edm2_file import load_edm2, main, read_edm2, write_edm2
+from irrev.diffusion.records import diffusion_piece
 from irrev.errors import FormatError
 from tests.irrev.diffusion.models.tiny import EDM2, edm2_weights
 
@@ -106,6 +107,41 @@ def test_write_edm2__round_trip_gives_the_same_denoiser(published, tmp_path):
     one = Edm2Denoiser(weights, Edm2Config.from_keywords(config))(x, 1.0, torch.tensor([2]))
     two = Edm2Denoiser(again, Edm2Config.from_keywords(kept))(x, 1.0, torch.tensor([2]))
     assert torch.equal(one, two)
+
+
+def test_main__converts_and_refuses_like_the_reader(published, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["edm2_file", str(published), str(out)])
+    assert main() == 0
+    assert "63 tensors" in capsys.readouterr().out
+    assert load_edm2(out)[0].keys() == edm2_weights().keys()
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps(Hostile(os.system, "touch executed")))
+    monkeypatch.setattr(sys, "argv", ["edm2_file", str(tmp_path / "bad.pkl"), str(out)])
+    assert main() == 2
+    assert "do not load this file" in capsys.readouterr().err
+
+
+def test_diffusion_piece__takes_converted_networks(published, tmp_path):
+    """A conditional network in bfloat16 with its unconditional partner, as a GPU node runs it."""
+    weights, config = read_edm2(published)
+    write_edm2(weights, config, tmp_path / "net")
+    plain = Edm2Config(**{**EDM2.__dict__, "label_dim": 0})
+    keywords = {**config, "label_dim": 0}
+    write_edm2(edm2_weights(plain), keywords, tmp_path / "gnet")
+    model = {
+        "kind": "edm2", "path": str(tmp_path / "net"), "reference": str(tmp_path / "gnet"),
+        "dtype": "bfloat16",
+    }  # fmt: skip
+    made = diffusion_piece(
+        None, model=model, piece={"states": "generate", "guidance": 1.4},
+        levels={"n": 4, "sigma_min": 0.05, "sigma_max": 80.0}, partitions={}, classes=[1, 3],
+        schedules=[], trace_states=0, n_paths=4, batch=4, level=0.95, draws=5, seed=0,
+    )  # fmt: skip
+    row = made["row"]
+    assert int(row.n_rows[0]) == 3 * 4 * 4
+    assert row.precision.item() == "bfloat16"
+    # Unit roundoff is 4e-3, and D/sigma of the golden fill is of size 100: a few per cent of it.
+    assert 1e-3 < float(row.precision_rms[0]) < 4.0
 
 
 class Hostile:
