@@ -21,7 +21,8 @@ from irrev.diffusion import TRAINING_VERSION
 from storage.inputs import scratch_place
 from storage.lookup import content_key
 from tasks.batches import Step
-from tasks.diffusion import Piece, forget_parts, measure_piece, train_model
+from tasks.diffusion import StudyRef, measure_study, train_model
+from tasks.pieces import drop_pieces
 
 IDLE = ModelPlace(None, "cpu", "")
 
@@ -37,7 +38,7 @@ def diffusion(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSummary
         model_at = model_of(run, ingested) if plan.todo else None
         findings = measure(run, plan, partial(infer, model_at, place))
         summary = publish_findings(run, ingested, plan, findings)
-        forget_parts(run.repo.ref, {f.key for f in findings if f.status == "done"})
+        drop_pieces(run.repo.ref, {p.shard.key for p in plan.todo})
         return summary
 
 
@@ -60,7 +61,7 @@ def model_of(run: Run, ingested: Ingested) -> tuple[str, str] | None:
 
 def infer(model_at: tuple[str, str] | None, place: ModelPlace, run: Run, shard: Shard) -> Step:
     """Hand one shard to its task."""
-    piece = Piece(
+    study_at = StudyRef(
         ref=run.repo.ref,
         at=shard.input.at,
         group=shard.input.group,
@@ -71,5 +72,5 @@ def infer(model_at: tuple[str, str] | None, place: ModelPlace, run: Run, shard: 
         device=place.device,
         note=place.note,
     )
-    arguments = (piece, shard.key, place.resources, run.pipeline.compute.timeout)
-    return Step(measure_piece, arguments)
+    arguments = (study_at, shard.key, place.resources, run.pipeline.compute.timeout)
+    return Step(measure_study, arguments)

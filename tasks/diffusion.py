@@ -1,4 +1,4 @@
-"""Diffusion studies: train a small model if there is none, and measure one piece.
+"""Diffusion studies: train a small model if there is none, and measure one study_at.
 
 Torch is imported where work runs only, so that a flow that sends work away stays light.
 """
@@ -6,10 +6,9 @@ Torch is imported where work runs only, so that a flow that sends work away stay
 import hashlib
 import json
 import time
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from irrev.readers import open_source
 from storage.inputs import load_input
 from storage.pending import Pending
 from storage.repository import Repository, StoreRef
-from tasks.cluster import on_worker, slots, worth_retrying
+from tasks.cluster import on_worker, worth_retrying
+from tasks.pieces import Piece, run_pieces
 
 CHECKPOINT_STEPS = 1000  # a killed training loses at most this
 MOST_PARTS = 32  # of a piece: each is kept when it is done
@@ -59,7 +59,7 @@ def train_digits(ref: StoreRef, key: str, model: dict[str, Any]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class StudyRef:
     """Everything that one run of a study needs, by reference."""
 
     ref: StoreRef
@@ -74,23 +74,23 @@ class Piece:
 
 
 @lru_cache(maxsize=1)
-def _opened(piece: Piece) -> Any:
+def _opened(study_at: StudyRef) -> Any:
     """Keep model and samples of the last piece in a worker: loading them can take minutes."""
     from irrev.diffusion.study import open_study
 
-    config = json.loads(piece.config)
-    model = model_of(config, piece.folder)
+    config = json.loads(study_at.config)
+    model = model_of(config, study_at.folder)
     reference = model.pop("reference_rows", None)
     names = ("levels", "partitions", "n_paths", "batch", "classes", "against")
     return open_study(
-        load_input(piece.ref, piece.group, piece.at) if piece.group else None,
+        load_input(study_at.ref, study_at.group, study_at.at) if study_at.group else None,
         model=model,
         piece=config["selection"],
         reference=open_source(reference, kind="samples") if reference else None,
-        weights=_weights(piece),
-        seed=piece.seed,
-        device=piece.device,
-        note=piece.note,
+        weights=_weights(study_at),
+        seed=study_at.seed,
+        device=study_at.device,
+        note=study_at.note,
         **{name: config[name] for name in names},
         **config["interval"],
     )
@@ -105,10 +105,10 @@ def model_of(config: dict[str, Any], folder: str) -> dict[str, Any]:
     return model
 
 
-def _weights(piece: Piece) -> bytes:
-    if piece.model_at is None:
+def _weights(study_at: StudyRef) -> bytes:
+    if study_at.model_at is None:
         return b""
-    return load_input(piece.ref, *piece.model_at)["weights"].to_numpy().tobytes()
+    return load_input(study_at.ref, *study_at.model_at)["weights"].to_numpy().tobytes()
 
 
 def _model_hash(weights: bytes, files: dict[str, str]) -> str:
@@ -118,34 +118,32 @@ def _model_hash(weights: bytes, files: dict[str, str]) -> str:
     return " ".join(files[name] for name in sorted(files))
 
 
-def count_batches(piece: Piece) -> int:
-    """Return the number of batches of a piece."""
-    return len(_opened(piece).batches)
+def count_batches(study_at: StudyRef) -> int:
+    """Return the number of batches of a study_at."""
+    return len(_opened(study_at).batches)
 
 
-def measure_batches(piece: Piece, first: int, stop: int, keep_as: str) -> None:
-    """Add up some batches of a piece and leave the sums in the scratch."""
+def measure_batches(study_at: StudyRef, first: int, stop: int) -> dict[str, xr.Dataset]:
+    """Add up some batches of a piece."""
     from irrev.diffusion.device import exact_arithmetic
     from irrev.diffusion.study import study_sums
 
     start = time.perf_counter()
     with exact_arithmetic():
-        sums = study_sums(_opened(piece), range(first, stop))
+        sums = study_sums(_opened(study_at), range(first, stop))
     seconds = ((), time.perf_counter() - start)
-    Pending(Repository.open(piece.ref)).put(
-        {keep_as: {"data": sums.to_dataset().assign(seconds=seconds)}}
-    )
+    return {"sums": sums.to_dataset().assign(seconds=seconds)}
 
 
-def finish_piece(piece: Piece, parts: list[str]) -> dict[str, xr.Dataset]:
+def finish_piece(study_at: StudyRef, parts: list[xr.Dataset]) -> dict[str, xr.Dataset]:
     """Turn the sums of all batches into a result.
 
     Parameters
     ----------
     piece
-        The piece.
+        The study_at.
     parts
-        Keys of its sums in the scratch, in the order of the batches; none: measure them now.
+        Its sums in the order of the batches; none: measure them now.
 
     Returns
     -------
@@ -156,22 +154,18 @@ def finish_piece(piece: Piece, parts: list[str]) -> dict[str, xr.Dataset]:
     from irrev.diffusion.records import study_result
     from irrev.diffusion.study import study_sums
 
-    start, before, study = time.perf_counter(), 0.0, _opened(piece)
+    start, before, study = time.perf_counter(), 0.0, _opened(study_at)
     with exact_arithmetic():
         if parts:
-            pending, sums = Pending(Repository.open(piece.ref)), None
-            for name in parts:
-                ds = pending.get(name)["data"]
-                one, before = EntropySums.from_dataset(ds), before + float(ds["seconds"])
-                sums = one if sums is None else sums + one
+            sums = reduce(add, map(EntropySums.from_dataset, parts))
+            before = sum(float(ds["seconds"]) for ds in parts)
         else:
             sums = study_sums(study, range(len(study.batches)))
-        assert sums is not None
-        config, weights = json.loads(piece.config), _weights(piece)
+        config, weights = json.loads(study_at.config), _weights(study_at)
         made = study_result(
             study,
             sums,
-            model=model_of(config, piece.folder),
+            model=model_of(config, study_at.folder),
             schedules=config["schedules"],
             trace_states=config["trace_states"],
             weights=weights,
@@ -181,13 +175,10 @@ def finish_piece(piece: Piece, parts: list[str]) -> dict[str, xr.Dataset]:
     return {"row": made["row"].assign(seconds=seconds), "profile": made["profile"]}
 
 
-def measure_piece(
-    piece: Piece,
-    key: str,
-    resources: dict[str, float] | None,
-    timeout_s: float,
+def measure_study(
+    study_at: StudyRef, key: str, resources: dict[str, float] | None, timeout_s: float
 ) -> dict[str, xr.Dataset]:
-    """Measure one piece; a long one in parts that wait in the scratch until all are there.
+    """Measure one piece of a study; a long one in parts that are kept until all are there.
 
     The parts depend on the piece alone, so neither the workers nor a run that was killed and
     taken up again change a bit of the result.
@@ -195,23 +186,20 @@ def measure_piece(
     Parameters
     ----------
     key
-        Content key of the piece: its parts are kept under `key-<first>-<stop>`.
+        Content key of the shard.
     """
-    n = on_worker(count_batches, (piece,), resources=resources, timeout_s=timeout_s)
-    names = {}
+    n = on_worker(count_batches, (study_at,), resources=resources, timeout_s=timeout_s)
+    parts: list[xr.Dataset] = []
     if n > 1:
         size = -(-n // MOST_PARTS)
         cuts = [(first, min(first + size, n)) for first in range(0, n, size)]
-        names = {f"{key}-{first}-{stop}": (first, stop) for first, stop in cuts}
-        present = Pending(Repository.open(piece.ref)).keys()
-
-        def measure(name: str) -> None:
-            arguments = (piece, *names[name], name)
-            on_worker(measure_batches, arguments, resources=resources, timeout_s=timeout_s)
-
-        with ThreadPoolExecutor(slots()) as pool:
-            list(pool.map(measure, [name for name in names if name not in present]))
-    return on_worker(finish_piece, (piece, [*names]), resources=resources, timeout_s=timeout_s)
+        pieces = [
+            Piece(f"{first}-{stop}", measure_batches, (study_at, first, stop), resources)
+            for first, stop in cuts
+        ]
+        found = run_pieces(study_at.ref, key, pieces, timeout_s=timeout_s)
+        parts = [found[piece.name]["sums"] for piece in pieces]
+    return on_worker(finish_piece, (study_at, parts), resources=resources, timeout_s=timeout_s)
 
 
 @task(
@@ -227,9 +215,3 @@ def train_model(
 ) -> str:
     """Train a model where work runs; returns the key of its weights in the scratch."""
     return on_worker(train_digits, (ref, key, model), timeout_s=timeout_s)
-
-
-def forget_parts(ref: StoreRef, keys: Collection[str]) -> None:
-    """Drop the parts of pieces that are complete from the scratch."""
-    pending = Pending(Repository.open(ref))
-    pending.drop({k for k in pending.keys() if k.rsplit("-", 2)[0] in keys})  # noqa: SIM118
