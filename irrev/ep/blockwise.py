@@ -183,6 +183,31 @@ def _sums(
     return forward, odd / size
 
 
+def interval(
+    value: Array | float, deviations: Array, widen: Array | float, level: float
+) -> tuple[Array, Array]:
+    """Return the ends of the interval of values from their resampled deviations.
+
+    Resampling an item of few samples raises -ln <e^r> by as much as sampling it did, so the mean
+    deviation is the bias of the value and is taken off; the interval is extended to the value.
+
+    Parameters
+    ----------
+    value
+        Values, shape (item,), or one.
+    deviations
+        Resampled minus value, shape (draw, item) or (draw,).
+    widen
+        Factor on the spread.
+    level
+        Of the interval.
+    """
+    bias = deviations.mean(axis=0)
+    tails = np.quantile(deviations - bias, [(1 + level) / 2, (1 - level) / 2], axis=0)
+    low, high = value - bias - widen * tails
+    return np.minimum(low, value), np.maximum(high, value)
+
+
 def reversal_p(gram: Array, draws: int, rng: np.random.Generator) -> tuple[float, float, Array]:
     """Compare the cross-block quadratic value with random directions of the blocks.
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, join, reversal_p
+from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, interval, join, reversal_p
 from irrev.ep.choose import Solver, choose_fit
 from irrev.ep.composite import Restricted
 from irrev.ep.samples import Given, Samples, build_samples
@@ -135,11 +135,10 @@ def conditioned_ep(
     value, train = float(n @ each) / total, float(n @ sums.train) / total
     spread = float(n @ sums.variances()) / total
     noise = float(np.clip((train - value) / spread, 0, 1)) if spread > 0 else 0.0
-    ends = [(1 - level) / 2, (1 + level) / 2]
     deviations = sums.draw(draws, drawing)
-    low, high = value + np.sqrt(1 + noise) * np.quantile(deviations.sum(axis=1) / total, ends)
+    low, high = interval(value, deviations.sum(axis=1) / total, np.sqrt(1 + noise), level)
     widen = np.sqrt(1 + sums.noise_fractions(optimism))
-    label_low, label_high = each + widen * np.quantile(deviations / n, ends, axis=0)
+    label_low, label_high = interval(each, deviations / n, widen, level)
     p = reversal_p(sums.gram.sum(axis=0), null_draws, null)[0]
     return ConditionedEp(
         value=value * per_step,
@@ -284,8 +283,7 @@ def _area_result(
     n = sums.n.sum(axis=1)
     each = sums.values() / n
     widen = np.sqrt(1 + sums.noise_fractions(sums.train - each))
-    ends = [(1 - level) / 2, (1 + level) / 2]
-    low, high = each + widen * np.quantile(deviations / n, ends, axis=0)
+    low, high = interval(each, deviations / n, widen, level)
     tests = [reversal_p(gram, null_draws, null)[0] for gram in sums.gram]
     p = np.where(each > 0, tests, 1.0)
     out = {name: np.full((names.size, names.size), np.nan) for name in ("v", "l", "h", "p", "q")}

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
 from irrev.ep.ascent import Fit
-from irrev.ep.blockwise import fit_blockwise, join
+from irrev.ep.blockwise import fit_blockwise, interval, join
 from irrev.ep.composite import Restricted
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
@@ -167,10 +167,9 @@ def hierarchy_ep(
     # Both ends of a difference share draws; couplings of a fold saw the test parts of others.
     widen = np.sqrt(1.0 + sums.noise_fractions(sums.train - value))
     steps = np.diff(deviations, axis=1, prepend=0.0)
-    ends = [(1 - level) / 2, (1 + level) / 2]
     added = np.diff(value, prepend=0.0)
-    low, high = value + widen * np.quantile(deviations, ends, axis=0)
-    added_low, added_high = added + widen * np.quantile(steps, ends, axis=0)
+    low, high = interval(value, deviations, widen, level)
+    added_low, added_high = interval(added, steps, widen, level)
     per_step = 1.0 / samples.span
     return HierarchyEp(
         names=tuple(one.name for one in levels),

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.ep.ascent import Fit
-from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, join, reversal_p
+from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, interval, join, reversal_p
 from irrev.ep.choose import combine
 from irrev.ep.explicit import AntisymmetricTable
 from irrev.ep.l1 import l1_path
@@ -219,8 +219,7 @@ def solve(
     train, certified = float(rate @ sums.train), float(rate @ sums.certified)
     variance = float(rate @ sums.variances())
     noise = float(np.clip((train - value) / variance, 0.0, 1.0)) if variance > 0 else 0.0
-    ends = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
-    low, high = value + sqrt(1.0 + noise) * ends
+    low, high = interval(value, deviations, sqrt(1.0 + noise), level)
     p, statistic, null_values = reversal_p(sums.gram.sum(axis=0), null_draws, null)
     n_blocks = sums.fold_of_block.size
     weight = 2.0 * n_blocks / (n_blocks - 1) / n_attempts / max(float(flips.mean()), 1.0)

@@ -91,6 +91,9 @@ def test_multipartite_ep__stays_below_the_truth_and_finds_most_of_it(spin_sample
     assert est.value <= truth + 4 * error
     assert est.value >= 0.6 * truth  # 12 of 39 couplings matter, 500 training flips a unit
     assert est.value <= est.train
+    # Few flips a block: resampling is biased, the interval must not be.
+    assert est.low <= est.value <= est.high
+    assert est.low - (est.high - est.low) <= est.certified <= est.high
 
 
 def test_multipartite__units_split_over_workers_change_nothing(spin_sample):
