@@ -1,6 +1,7 @@
 """The flow blocks of pipeline.yaml: method parameters, interval, null, false-discovery rate."""
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, NonNegativeInt, model_validator
 
@@ -65,6 +66,12 @@ class MaxEnt(Model):
         return self
 
 
+def is_plain(ep: Mapping[str, Any]) -> bool:
+    """Say whether an estimate can go chunk by chunk: `irrev.stream_ep` knows pairs at lag 1."""
+    plain = {"observables": ["pair"], "lag": 1, "window": 1}
+    return all(ep[k] == v for k, v in plain.items()) and ep["solver"] in ("auto", "lbfgs")
+
+
 class Neep(Model):
     """A network beside MaxEnt: parameters of `irrev.ep.neep`; takes a GPU if there is one."""
 
@@ -100,6 +107,15 @@ class SpikesBlock(Block):
     stream: Literal["auto", "always", "never"] = Field(
         default="auto", description="chunk by chunk over all workers; auto: from 50 M spikes"
     )
+
+    @model_validator(mode="after")
+    def _check_stream(self) -> "SpikesBlock":
+        if self.stream == "always" and not is_plain(self.ep.model_dump()):
+            raise ValueError(
+                "stream is always, which takes observables [pair], lag 1, window 1 and solver "
+                "auto or lbfgs; use auto or never with others"
+            )
+        return self
 
 
 class StudyBlock(Block):

@@ -4,6 +4,7 @@ from functools import partial
 
 from prefect import flow
 
+from flows.blocks import is_plain
 from flows.measuring import measure
 from flows.runners import ModelPlace, model_place, threads
 from flows.scope import WHOLE, Scope
@@ -18,7 +19,7 @@ from flows.steps import (
 )
 from irrev.ep.further import further_names
 from tasks.batches import Step
-from tasks.entropy_production import infer_many, infer_maxent, infer_streamed
+from tasks.entropy_production import infer_many, infer_maxent
 from tasks.pieces import drop_pieces
 
 STREAM_FROM = 50_000_000  # spikes: 400 MB of times
@@ -42,18 +43,15 @@ def infer(place: ModelPlace, run: Run, shard: Shard) -> Step:
     """Hand one shard to its task: whole, in pieces, or chunk by chunk."""
     timeout = run.pipeline.compute.timeout
     where = (run.repo.ref, shard.input.at, shard.input.group, shard.config, shard.seed)
-    if streams(shard):
-        return Step(infer_streamed, (shard.id, *where, timeout))
-    if further := further_names(shard.config["further"]):
-        gpu = (further, place.device, place.resources)
-        return Step(infer_many, (shard.id, shard.key, *where, *gpu, timeout))
+    further, streamed = further_names(shard.config["further"]), streams(shard)
+    if further or streamed:
+        how = (further, streamed, place.device, place.resources)
+        return Step(infer_many, (shard.id, shard.key, *where, *how, timeout))
     return Step(infer_maxent, (shard.id, *where, timeout))
 
 
 def streams(shard: Shard) -> bool:
     """Say whether a shard goes chunk by chunk; this depends on the data and not on the place."""
-    plain = shard.config["ep"]["observables"] == ["pair"] and shard.config["ep"]["window"] == 1
+    wish = shard.config["stream"]
     large = shard.input.size.get("spike", 0) >= STREAM_FROM
-    return shard.config["stream"] == "always" or (
-        shard.config["stream"] == "auto" and plain and large
-    )
+    return wish == "always" or (wish == "auto" and large and is_plain(shard.config["ep"]))

@@ -108,23 +108,30 @@ def infer_many(
     config: dict[str, Any],
     seed: int,
     further: Sequence[str],
+    streamed: bool,
     device: str,
     resources: dict[str, float] | None,
     timeout_s: float,
 ) -> dict[str, xr.Dataset]:
-    """Infer one shard and its further estimates, each a piece; only the network asks for a GPU."""
+    """Infer one shard and its further estimates, each a piece; only the network asks for a GPU.
+
+    With `streamed` the main estimate goes chunk by chunk on all workers together.
+    """
     place = (ref, at, group, config, seed)
-    pieces = [Piece("row", measure_maxent, place)]
+    pieces = [] if streamed else [Piece("row", measure_maxent, place)]
     for one in further:
         wants = resources if one == "neep" else None
         pieces.append(Piece(one, measure_further, (*place, one, device), wants))
-    return join_further(run_pieces(ref, key, pieces, timeout_s=timeout_s))
+    found = run_pieces(ref, key, pieces, timeout_s=timeout_s)
+    row = stream_maxent(*place, timeout_s) if streamed else found.pop("row")
+    return row | join_further(list(found.values()))
 
 
-def join_further(found: dict[str, Result]) -> dict[str, xr.Dataset]:
+def join_further(found: Sequence[Result]) -> dict[str, xr.Dataset]:
     """Put the rows of all further estimates into one table."""
-    tables = [found[name]["estimates"] for name in found if name != "row"]
-    return found["row"] | {"estimates": xr.concat(tables, "estimate")}
+    if not found:
+        return {}
+    return {"estimates": xr.concat([one["estimates"] for one in found], "estimate")}
 
 
 # --- one recording over all workers ------------------------------------------------------------
@@ -205,16 +212,10 @@ def label_units(
     return Selection(chosen.dataset.drop_dims("spike"), chosen.removed)
 
 
-def infer_streamed(
-    name: str,
-    ref: StoreRef,
-    at: str,
-    group: str,
-    config: dict[str, Any],
-    seed: int,
-    timeout_s: float,
+def stream_maxent(
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int, timeout_s: float
 ) -> dict[str, xr.Dataset]:
-    """Infer one long shard chunk by chunk on all workers together."""
+    """Infer one long recording chunk by chunk on all workers together."""
     start = time.perf_counter()
     everyone = crew() or Alone()
     recording = BinnedInput(ref, at, group, json.dumps(config, sort_keys=True), seed)

@@ -168,11 +168,26 @@ def test_spikes__a_streamed_shard_is_stored_like_any_other(project):
     config = project()
     spikes(str(config))
     plain = open_store(config).read("results/spikes/maxent").load()
-    config = project(flows__spikes__stream="always", store__url="./streamed")
+    config = project(
+        flows__spikes__stream="always",
+        flows__spikes__further={"methods": True},
+        store__url="./streamed",
+    )
     assert spikes(str(config)).done == 2
+    assert open_store(config).has("results/spikes/estimates/pair/driven/all")
     streamed = schema.validate(
         open_store(config).read("results/spikes/maxent").load(), "spikes/maxent"
     )
     np.testing.assert_array_equal(streamed["p"], plain["p"])
     wide = (plain["ep_rate_high"] - plain["ep_rate_low"]).values
     assert (np.abs(streamed["ep_rate"] - plain["ep_rate"]).values < 0.2 * wide).all()
+
+
+def test_spikes__streams_only_what_can_be_streamed(project):
+    from irrev.errors import ConfigError
+
+    config = project(
+        flows__spikes__stream="always", flows__spikes__ep={"observables": ["lin", "pair"]}
+    )
+    with pytest.raises(ConfigError, match=r"stream is always, which takes observables \[pair\]"):
+        load(config)
