@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import BoundedSemaphore, Thread
+from threading import BoundedSemaphore, Event, Thread
 from typing import Any, TypeVar
 
 from dask.distributed import Client, KilledWorker, get_worker
-from dask.distributed import TimeoutError as DaskTimeoutError
 
 from irrev.errors import IrrevError
 from tasks.usage import Usage, Used, used_by
@@ -45,6 +44,7 @@ FINAL = (
 )
 RETRY_DELAYS_S = (5.0, 30.0)  # between attempts at work whose worker was lost
 POLL_S = 0.2
+FETCH_S = 600.0  # for a result that is ready to reach this process
 RESTART_S = 30.0  # a worker that takes longer to start again is left to its nanny
 
 LIMIT_S = 21600.0  # no wait is longer, unless its caller says so
@@ -147,18 +147,15 @@ def _there(
     _await_scheduler(client)
     token = uuid.uuid4().hex
     future = client.submit(_begin, token, body, args, kwargs, resources=resources, pure=False)
-    start = time.monotonic()
+    start, ended = time.monotonic(), Event()
+    # not `future.result(timeout)`: one that comes as its wait ends is lost in Dask, not returned
+    future.add_done_callback(lambda _: ended.set())
     try:
-        while True:
-            wait = _wait_s(token, start, timeout_s)
-            if wait <= 0:
+        while not ended.wait(max(0.0, _wait_s(token, start, timeout_s))):
+            if _wait_s(token, start, timeout_s) <= 0:
                 _give_up(client, future)
                 raise _too_long(timeout_s)
-            try:
-                return future.result(wait)
-            except DaskTimeoutError:
-                if future.status == "error":
-                    raise  # the body's own
+        return future.result(FETCH_S)
     except CancelledError:
         _await_scheduler(client)
         raise
