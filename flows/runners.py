@@ -198,8 +198,9 @@ def _same_code(client: Client, compute: Compute) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError, DaskTimeoutError):  # a scheduler that is gone watches nothing
-            client.unregister_worker_plugin(name)
+        if client.status == "running":  # a scheduler that is gone watches nothing
+            with suppress(OSError, DaskTimeoutError):
+                client.unregister_worker_plugin(name)
 
 
 def _compare(client: Client, here: dict[str, str]) -> None:
