@@ -98,7 +98,9 @@ class Pipeline(Model):
         try:
             compute = Compute.model_validate(data)
         except ValidationError as error:
-            raise ConfigError(f"--{_first_line(error, data)}") from None
+            line = _first_line(error, data)
+            prefix = "--" if line.startswith("profile") else "compute."
+            raise ConfigError(f"{prefix}{line}") from None
         return self.model_copy(update={"compute": compute})
 
     def place(self) -> Compute:
@@ -230,7 +232,7 @@ def _first_line(error: ValidationError, data: Any) -> str:
         message = f"{message}, found {found if len(found) <= 60 else found[:57] + '...'}"
     problem = details.get("ctx", {}).get("error")
     if isinstance(problem, BlockError):
-        where = f"{where}.{problem.key}"
+        where = ".".join(filter(None, (where, problem.key)))
     return f"{where}: {message[0].lower()}{message[1:]}."
 
 

@@ -92,3 +92,14 @@ def test_config_full__says_what_every_key_of_compute_means(project):
     assert all("#" in line for line in block.splitlines()), block
     for key in ("min_workers", "memory", "insecure", "gpu:", "walltime", "namespace"):
         assert key in block
+
+
+def test_with_profile__says_which_key_the_other_profile_needs(project):
+    pipeline = load(project())
+    assert pipeline.with_profile("slurm").compute.profile == "slurm"
+    with pytest.raises(ConfigError, match=r"^compute\.kubernetes\.image: name the image"):
+        pipeline.with_profile("kubernetes")
+    with pytest.raises(ConfigError, match=r"^compute\.address: write the scheduler's"):
+        pipeline.with_profile("address")
+    with pytest.raises(ConfigError, match=r"^--profile: .*'slurm'"):
+        pipeline.with_profile("slrum")
