@@ -260,6 +260,9 @@ class TranscriptsBlock(Block):
     taxonomy: ClassNames = ClassNames()
     watch: WatchBlock = WatchBlock()
     correct: bool = Field(default=True, description="correct class shares for classifier errors")
+    base_of: dict[str, str] = Field(
+        default={}, description="tuned model -> its base model: reduction of S, alignment work"
+    )
 
 
 class Topics(Model):

@@ -1,10 +1,14 @@
 """Chat logs: ingestion -> classes -> entropy of behaviour and drift -> store."""
 
+from dataclasses import replace
 from functools import partial
 
 from prefect import flow
 
+from flows.blocks import TranscriptsBlock
 from flows.measuring import measure
+from flows.pairs import comparison_config, comparison_key, find_pairs, known_key
+from flows.plan import Plan
 from flows.runners import ModelPlace, model_place, threads
 from flows.scope import WHOLE, Scope
 from flows.shards import Shard
@@ -19,6 +23,7 @@ from flows.steps import (
 from storage.layout import node_name
 from tasks.alignment import infer_behaviour
 from tasks.batches import Step
+from tasks.comparison import infer_alignment_work
 
 
 @flow(name="transcripts", task_runner=threads())
@@ -30,7 +35,21 @@ def transcripts(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSumma
         ingested = ingest(run)
         plan = plan_run(run, ingested)
         findings = measure(run, plan, partial(infer, place))
-        return publish_findings(run, ingested, plan, findings)
+        summary = publish_findings(run, ingested, plan, findings)
+        return replace(summary, version=compare(run, plan, summary.version))
+
+
+def compare(run: Run, plan: Plan, version: str) -> str:
+    """Set tuned models beside their base models, if a series of theirs is new."""
+    assert isinstance(run.block, TranscriptsBlock)
+    bad = {name for name, _ in plan.quarantined}
+    pairs = find_pairs([p.shard for p in plan.shards if p.shard.id not in bad], run.block.base_of)
+    pairs = [(pair, keys) for pair, keys in pairs if run.repo.has(pair.tuned_at)]
+    config = comparison_config(run.block)
+    key = comparison_key(pairs, config)
+    if not pairs or key == known_key(run.repo):
+        return version
+    return infer_alignment_work(run.repo.ref, [p for p, _ in pairs], config, key, run.id)
 
 
 def infer(place: ModelPlace, run: Run, shard: Shard) -> Step:

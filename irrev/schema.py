@@ -844,6 +844,34 @@ register(
 )
 
 register(
+    "transcripts/alignment_work",
+    [
+        Variable("source", ("pair",), "text", "", "file of the tuned stream"),
+        Variable("stress", ("pair",), "text", "", "stress of both streams"),
+        Variable("tuned", ("pair",), "text", "", "tuned model"),
+        Variable("base", ("pair",), "text", "", "its base model"),
+        Variable("reduction", ("pair",), "float", "1", "1 - S_tuned / S_base"),
+        Variable("reduction_low", ("pair",), "float", "1", "reduction, lower end"),
+        Variable("reduction_high", ("pair",), "float", "1", "reduction, upper end"),
+        Variable("gamma_eff", ("pair",), "float", "rate_unit", "alignment work, by likelihood"),
+        Variable("gamma_eff_low", ("pair",), "float", "rate_unit", "alignment work, lower end"),
+        Variable("gamma_eff_high", ("pair",), "float", "rate_unit", "alignment work, upper end"),
+        Variable("hop_rate", ("pair",), "float", "rate_unit", "rate of hops between classes"),
+        Variable("fit_p", ("pair",), "float", "1", "p of the deviance of the joint fit"),
+        Variable("slope", ("pair",), "float", "nat rate_unit", "growth of S removed"),
+        Variable("slope_low", ("pair",), "float", "nat rate_unit", "growth removed, lower end"),
+        Variable("slope_high", ("pair",), "float", "nat rate_unit", "growth removed, upper end"),
+        Variable(
+            "kappa_difference", ("pair",), "float", "rate_unit", "relaxation rates; descriptive"
+        ),
+        Variable("n_matched", ("pair",), "int", "1", "bins full in both streams"),
+        Variable("model_rejected", ("pair",), "bool", "1", "the joint fit is rejected"),
+        Variable("reason", ("pair",), "text", "", "why a figure is missing or not to be read"),
+        Variable("rate_unit", ("pair",), "text", "", "unit of the rates"),
+    ],
+)
+
+register(
     "alerts/sent",
     [
         Variable("alert_id", ("delivery",), "text", "", "hash of stream, detector and bin"),

@@ -26,6 +26,7 @@ from irrev.errors import StoreError
 SCHEMA_VERSION = 1
 TURNS, ALERTS = "state/monitor/turns", "state/monitor/alerts"  # of the monitor
 SENT = "state/monitor/sent"  # which alert went where
+COMPARISON = "results/transcripts/alignment_work"  # tuned beside base models
 TOPICS = "models/topics"  # one topic model a source, below
 VECTORS = (  # where sentence vectors lie, in groups below
     "results/transcripts/embeddings",

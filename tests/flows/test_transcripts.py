@@ -148,6 +148,49 @@ def test_monitor__webhook_is_signed_tried_again_and_not_repeated(
     assert headers["Idempotency-Key"] == json.loads(body)["alert_id"]
 
 
+def events_of(client, *prefixes):
+    span = {"since": "2020-01-01T00:00:00Z", "until": "2100-01-01T00:00:00Z"}
+    body = {"filter": {"event": {"prefix": list(prefixes)}, "occurred": span}}
+    return [e["event"] for e in client._client.post("/events/filter", json=body).json()["events"]]
+
+
+@pytest.mark.server
+def test_send_events__an_alert_fires_its_automation_once_however_often_it_is_sent(
+    chats, prefect_server
+):
+    """Sent twice, as after a kill before it was recorded; the automation is the example's."""
+    import time
+    from pathlib import Path
+
+    from prefect.automations import Automation
+    from prefect.client.orchestration import get_client
+    from prefect.events.worker import EventsWorker
+
+    from irrev.alignment.alerts import StreamKey
+    from irrev.alignment.monitor import Watch, watch_stream
+    from tasks.monitor import emit
+
+    text = (Path(__file__).parents[2] / "examples" / "drift_automation.yaml").read_text()
+    automation = Automation.model_validate(yaml.safe_load(text)).create()
+    labels = np.random.default_rng(0).choice(5, 1000, p=CLEAN).tolist() + [4] * 200
+    key = StreamKey("m", "u", "s", "v")
+    (alert,) = watch_stream(
+        key, np.arange(1200.0), np.array(labels), Watch(), now="2026-01-01"
+    ).alerts
+    time.sleep(2)  # the server's triggers learn of a new automation by an event
+    for _ in range(2):
+        emit(alert)
+        EventsWorker.instance().wait_until_empty()
+    wanted = ["irrev.alert", "prefect.automation.action.executed"]
+    deadline = time.monotonic() + 60
+    with get_client(sync_client=True) as client:
+        while set(events_of(client, *wanted)) != set(wanted) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        time.sleep(1)  # a second firing would show by now
+        assert sorted(events_of(client, *wanted)) == wanted
+        client._client.delete(f"/automations/{automation.id}")
+
+
 def test_alerts__are_listed_and_acknowledged(chats, capsys):
     from typer.testing import CliRunner
 
