@@ -1,8 +1,9 @@
-"""Speed of the behaviour methods: entropy with intervals, drift, the monitor's state."""
+"""Speed of the behaviour methods: entropy with intervals, drift, the monitor."""
 
 import numpy as np
 import pytest
 
+from flows.config import load
 from irrev.alignment.alerts import StreamKey
 from irrev.alignment.drift import bayes_eprocess
 from irrev.alignment.ethical_entropy import ethical_entropy
@@ -52,3 +53,46 @@ def test_watch_stream_speed(benchmark, n):
     t = np.arange(n, dtype=float)
     settings = Watch(n_draws=100)
     benchmark.pedantic(watch_stream, (KEY, t, labels(n), settings), {"now": ""}, rounds=2)
+
+
+@pytest.mark.parametrize("n", [10_000, 1_000_000])
+def test_monitor_without_new_text_speed(benchmark, n, tmp_path):
+    """Everything that a night without news costs: a flow run over a store of n turns, 50 streams.
+
+    Excluded: starting Python and the API. The state is written as the monitor writes it.
+    """
+    from prefect.testing.utilities import prefect_test_harness
+
+    from flows.monitor import monitor
+    from irrev.alignment.alerts import alerts_to_dataset
+    from irrev.schema import validate
+    from storage.layout import ALERTS, TURNS
+    from storage.repository import Repository
+
+    (tmp_path / "logs").mkdir()
+    row = '{"id": "a", "model": "m", "text": "x", "label": "aligned", "t": 1.7e9}\n'
+    for i in range(30):
+        (tmp_path / "logs" / f"day{i}.jsonl").write_text(row.replace('"a"', f'"a{i}"'))
+    config = tmp_path / "pipeline.yaml"
+    fields = "{id: id, model: model, text: text, label: label, t: t}"
+    config.write_text(
+        "project: bench\n"
+        f"sources: {{logs: {{kind: transcripts, uri: 'logs/*.jsonl', fields: {fields}}}}}\n"
+        "flows: {monitor: {sources: [logs]}}\n"
+        "alerts: [{kind: file, path: alerts.jsonl}]\n"
+    )
+    with prefect_test_harness(server_startup_timeout=180):
+        monitor(str(config))  # the files are on record from now on
+        repo = Repository.open(load(config).store_ref())
+        streams = [KEY._replace(model=f"m{i}") for i in range(50)]
+        t = np.arange(n, dtype=float)
+        table = TurnTable.empty().add(t, [streams[i % 50] for i in range(n)], t, labels(n))
+        state = validate(table.to_dataset(), "alignment/turns")
+        attrs = repo.read(TURNS).attrs
+        repo.commit(
+            {TURNS: state.assign_attrs(attrs), ALERTS: alerts_to_dataset([])},
+            message="state",
+            metadata={},
+        )
+        done = benchmark.pedantic(monitor, (str(config),), rounds=3)
+    assert (done.n_files, done.n_turns) == (0, 0)

@@ -15,13 +15,16 @@ from flows.places import page_path
 from flows.specs import SPECS, FlowSpec
 from irrev.report.build import make_sections, render
 from irrev.report.page import Page, TableBlock, part_key
-from storage.layout import node_name
+from storage.layout import COMPARISON, node_name
 from storage.repository import Repository
 
 
 def write_page(pipeline: Pipeline, repo: Repository, *, at: str | None = None) -> Path:
     """Write the report of a version; by default the newest. The file appears whole or not."""
     tables = {SPECS[flow].kind: ds for flow, ds in show.results(repo, at=at).items()}
+    block = pipeline.flows.transcripts
+    if block and block.base_of and repo.has(COMPARISON, at=at):
+        tables["transcripts/alignment_work"] = repo.read(COMPARISON, at=at).load()
     extras = {
         SPECS[flow].kind: Extras(repo, ds, SPECS[flow], at)
         for flow, ds in show.results(repo, at=at).items()
@@ -103,7 +106,9 @@ def _page(
 
 
 def _measured(tables: dict[str, xr.Dataset], n_items: int) -> str:
-    n_results = sum(int((ds["status"] == "done").sum()) for ds in tables.values())
+    n_results = sum(
+        int((ds["status"] == "done").sum()) for ds in tables.values() if "status" in ds
+    )
     results = f"{n_results} result{'s' * (n_results != 1)}"
     inputs = f"{n_items} input{'s' * (n_items != 1)}"
     return f"Irreversibility and entropy production: {results} from {inputs}."

@@ -52,6 +52,22 @@ def class_shares(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     return ax
 
 
+def reductions(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
+    """Draw the reduction of S with its interval, one row a pair of tuned and base model."""
+    rows = np.flatnonzero(np.isfinite(ds["reduction"].to_numpy()))[::-1]
+    ax = ax or new_axes(5.2, 1.0 + 0.4 * max(rows.size, 2))
+    for y, i in enumerate(rows):
+        row = ds.isel(pair=int(i))
+        value, low, high = (float(row[f"reduction{end}"]) for end in ("", "_low", "_high"))
+        error = np.maximum([[value - low], [high - value]], 0.0)
+        ax.errorbar(value, y, xerr=error, fmt=MARKERS[0], color=BLUE, markersize=5)
+    names = [f"{ds['tuned'].values[i]}\n{ds['stress'].values[i]}" for i in rows]
+    ax.set_yticks(range(rows.size), names)
+    ax.axvline(0, color="0.6", linestyle="--", linewidth=0.8)
+    ax.set(xlabel="reduction of S against the base model", ylim=(-0.6, rows.size - 0.4))
+    return ax
+
+
 def confusion(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     """Draw P(predicted | true) of the classifier from held-out counts, with the counts."""
     ax = ax or new_axes(4.6, 3.6)

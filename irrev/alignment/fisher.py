@@ -8,7 +8,8 @@ forward derivative of the logits, a product with H_b and a backward derivative. 
 re-orthogonalisation finds the top; its Ritz value is a lower bound, and an eigenvalue lies within
 `residual * lambda_max` of it.
 
-Products are sums over samples (`FisherSum` adds), so chunks may be computed anywhere and added.
+Products are sums over samples (`FisherSum` adds), so chunks may be computed anywhere and added:
+`lambda_max_of` takes them from wherever they come.
 
 Limit: lambda_max is no property of the function that the network computes. Writing one weight
 matrix as W = c W' multiplies its rows and columns of F by c; `rescaled_lambda` shows by how much
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 METHOD_VERSION = 1
 FisherKind = Literal["model", "empirical"]
 Product = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Products = Callable[[NDArray[np.float64]], Iterable["FisherSum"]]
 RELATIVE_RESIDUAL = 1e-6
 
 
@@ -166,13 +168,49 @@ def lambda_max(
     if model.training or not xs:
         raise InputError("lambda_max needs a model in eval() mode and at least one batch.")
     ys = list(labels) if labels is not None else [None] * len(xs)
-    sizes = {k: p.numel() for k, p in model.named_parameters()}
+    return lambda_max_of(
+        lambda v: (fisher_product(model, x, v, labels=y) for x, y in zip(xs, ys, strict=True)),
+        {k: p.numel() for k, p in model.named_parameters()},
+        kind="model" if labels is None else "empirical",
+        n_steps=n_steps,
+        tolerance=tolerance,
+        n_probes=n_probes,
+        rescale=rescale,
+        rng=rng,
+    )
+
+
+def lambda_max_of(
+    products: Products,
+    sizes: Mapping[str, int],
+    *,
+    kind: FisherKind = "model",
+    n_steps: int = 30,
+    tolerance: float = RELATIVE_RESIDUAL,
+    n_probes: int = 8,
+    rescale: float = 10.0,
+    rng: np.random.Generator,
+) -> TopEigenvalue:
+    """Find the largest Fisher eigenvalue from sums over chunks, wherever they are computed.
+
+    Parameters
+    ----------
+    products
+        v -> the `FisherSum` of every chunk, e.g. gathered from a cluster; called once a step.
+    sizes
+        Numbers in each parameter tensor, in the order of the vector.
+    kind
+        What the chunks summed; recorded.
+    n_steps, tolerance, n_probes, rescale, rng
+        As in `lambda_max`.
+    """
     n_parameters = sum(sizes.values())
+    n_samples = 0
 
     def product(v: NDArray[np.float64]) -> NDArray[np.float64]:
-        total = FisherSum(np.zeros(n_parameters), 0)
-        for x, y in zip(xs, ys, strict=True):
-            total += fisher_product(model, x, v, labels=y)
+        nonlocal n_samples
+        total = sum(products(v), FisherSum(np.zeros(n_parameters), 0))
+        n_samples = total.n_samples
         return total.mean
 
     value, residual, steps = lanczos_top(product, n_parameters, n_steps, tolerance, rng)
@@ -183,10 +221,10 @@ def lambda_max(
         trace=trace,
         trace_se=trace_se,
         n_parameters=n_parameters,
-        n_samples=sum(len(x) for x in xs),
+        n_samples=n_samples,
         n_steps=steps,
         converged=residual < tolerance,
-        kind="model" if labels is None else "empirical",
+        kind=kind,
         gamma_crit=gamma_crit(max(value, 0.0), n_parameters),
         rescaled=rescaled_lambda(product, sizes, rescale, n_steps, tolerance, rng),
     )

@@ -88,8 +88,24 @@ def _confusion(series: xr.Dataset) -> Picture:
         plots.confusion(series),
         alt="Confusion matrix of the classifier, held-out counts.",
         caption="What the classifier predicts (columns) for each true class (rows), from grouped "
-        "cross-validation. Rows that look alike cannot be told apart.",
+        f"cross-validation. {_identified(series)}",
     )
+
+
+def _identified(series: xr.Dataset) -> str:
+    """Say which classes cannot be told apart, and whether the correction is worth anything."""
+    if "unidentified" not in series:
+        return "Rows that look alike cannot be told apart."
+    names = series["label"].to_numpy()[series["unidentified"].to_numpy().astype(bool)]
+    words = f"Unidentified, not told apart from another class: {', '.join(map(str, names))}."
+    said = [words if names.size else "Every class is told apart from the others."]
+    if series.attrs.get("ill_conditioned"):
+        said.append(
+            f"Condition number {series.attrs['condition']:.0f}: corrected shares are worthless."
+        )
+    if not series.attrs.get("calibration_ok", 1):
+        said.append("Badly calibrated: its posteriors are no probabilities.")
+    return " ".join(said)
 
 
 def _table(ds: xr.Dataset) -> TableBlock:

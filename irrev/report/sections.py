@@ -8,6 +8,7 @@ import xarray as xr
 
 from irrev import plots
 from irrev.citations import cite
+from irrev.report.alignment_work import alignment_work
 from irrev.report.behaviour import behaviour
 from irrev.report.currents import currents
 from irrev.report.diffusion import diffusion
@@ -188,5 +189,6 @@ SECTIONS: dict[str, Callable[[xr.Dataset, Extras], Section]] = {
     "timeseries/witness": witness,
     "trajectories/currents": currents,
     "transcripts/ethical_entropy": behaviour,
+    "transcripts/alignment_work": alignment_work,
     "triplets/faithfulness": faithfulness,
 }

@@ -86,6 +86,37 @@ def test_transcripts__finds_a_planted_drift_and_stores_no_text(chats, prefect_se
 
 
 @pytest.mark.server
+def test_transcripts__sets_a_tuned_model_beside_its_base_in_another_file(
+    chats, prefect_server, monkeypatch
+):
+    """The base's law has entropy 1.43, the tuned's 0.46: R = 0.68, less the bias of 50 a bin."""
+    from flows.page import write_page
+    from flows.transcripts import transcripts
+    from storage.layout import COMPARISON
+
+    write_chats(chats.parent / "logs" / "base.jsonl", SHIFTED, 1000, seed=4, model="b")
+    config = yaml.safe_load(chats.read_text())
+    config["flows"]["transcripts"]["base_of"] = {"m": "b", "x": "y"}
+    monkeypatch.setattr("flows.pairs.MOST_DRAWS", 10)
+    chats.write_text(yaml.safe_dump(config))
+    transcripts(str(chats))
+    repo = Repository.open(load(chats).store_ref())
+    ds = repo.read(COMPARISON).load()
+    assert ds[["tuned", "base", "source"]].to_array().values.ravel().tolist() == [
+        "m",
+        "b",
+        "logs/day0",
+    ]
+    assert int(ds["n_matched"].item()) == 20
+    assert ds["reduction"].item() == pytest.approx(0.68, abs=0.05)
+    version = repo.resolve()
+    transcripts(str(chats))
+    assert repo.resolve() == version
+    html = write_page(load(chats), repo).read_text(encoding="utf-8")
+    assert "m against b, unknown: S reduced by" in html
+
+
+@pytest.mark.server
 def test_monitor__raises_one_alert_a_cause_whatever_is_replayed(chats, prefect_server):
     from flows.monitor import monitor
 

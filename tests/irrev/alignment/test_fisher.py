@@ -5,7 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from irrev.alignment.fisher import FisherSum, fisher_product, lambda_max, lanczos_top  # noqa: E402
+from irrev.alignment.fisher import (  # noqa: E402
+    FisherSum,
+    fisher_product,
+    lambda_max,
+    lambda_max_of,
+    lanczos_top,
+)
 from irrev.errors import InputError  # noqa: E402
 
 
@@ -141,3 +147,40 @@ def test_fisher_product__empirical_fisher_is_the_second_moment_of_gradients(rng)
 def test_lambda_max__wants_a_model_in_eval_mode(rng):
     with pytest.raises(InputError, match=r"eval\(\) mode"):
         lambda_max(mlp().train(), [torch.zeros(2, 6).double()], rng=rng)
+
+
+def product_of(state, x, v):
+    """Sum of one chunk, on a worker: the network travels as its weights."""
+    net = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.Tanh(), torch.nn.Linear(8, 5))
+    net = net.double().eval()
+    net.load_state_dict(state)
+    return fisher_product(net, x, v)
+
+
+def test_lambda_max__is_the_same_whether_chunks_are_batches_or_dask_tasks(rng):
+    """A task a chunk and one sum a Lanczos step; two workers in this process."""
+    from distributed import Client, LocalCluster
+
+    net, x = mlp(), torch.as_tensor(rng.standard_normal((40, 6)))
+    chunks = (x[:9], x[9:25], x[25:])
+    alone = lambda_max(net, chunks, n_probes=0, rescale=1, rng=np.random.default_rng(2))
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        held = client.scatter(list(chunks))
+        state = client.scatter(net.state_dict(), broadcast=True)
+
+        def products(v):
+            return client.gather(
+                [client.submit(product_of, state, c, v, pure=False) for c in held]
+            )
+
+        sizes = {k: p.numel() for k, p in net.named_parameters()}
+        spread = lambda_max_of(
+            products, sizes, n_probes=0, rescale=1, rng=np.random.default_rng(2)
+        )
+    assert spread.n_samples == 40
+    assert spread.lambda_max == pytest.approx(alone.lambda_max, rel=1e-12)
