@@ -18,6 +18,7 @@ that moves the value. The bound of `gamma_crit` inherits this.
 Source: N. Schraudolph, Neural Comput. 14, 1723 (2002) for (1); C. Lanczos (1950).
 """
 
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -42,6 +43,9 @@ FisherKind = Literal["model", "empirical"]
 Product = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Products = Callable[[NDArray[np.float64]], Iterable["FisherSum"]]
 RELATIVE_RESIDUAL = 1e-6
+# torch counts the levels of forward derivatives for the whole process: in two threads at once
+# they end in errors or in wrong numbers
+FORWARD = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ def fisher_product(
 
     with torch.no_grad():
         n_classes = functional_call(model, parameters, (x,)).shape[-1]
-    logits, tangent = jvp(logits_of, (parameters,), (direction,))[:2]
+    with FORWARD:
+        logits, tangent = jvp(logits_of, (parameters,), (direction,))[:2]
     p = torch.softmax(logits, dim=-1)
     if labels is None:
         u = p * (tangent - (p * tangent).sum(-1, keepdim=True))
