@@ -40,8 +40,13 @@ def transcripts(config: str = "pipeline.yaml", scope: Scope = WHOLE) -> RunSumma
 
 
 def compare(run: Run, plan: Plan, version: str) -> str:
-    """Set tuned models beside their base models, if a series of theirs is new."""
+    """Set tuned models beside their base models, if a series of theirs is new.
+
+    A run of a part of the pipeline does not know all streams and leaves the table as it is.
+    """
     assert isinstance(run.block, TranscriptsBlock)
+    if not run.scope.whole:
+        return version
     bad = {name for name, _ in plan.quarantined}
     pairs = find_pairs([p.shard for p in plan.shards if p.shard.id not in bad], run.block.base_of)
     pairs = [(pair, keys) for pair, keys in pairs if run.repo.has(pair.tuned_at)]

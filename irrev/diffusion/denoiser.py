@@ -19,6 +19,7 @@ Ho, arXiv:2202.00512 (v); Lipman et al., arXiv:2210.02747 (conditional OT).
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import RLock
 from typing import Literal, Protocol
 
 import torch
@@ -31,6 +32,9 @@ Prediction = Literal["epsilon", "v", "x0", "velocity"]
 Process = Literal["ve", "vp", "cond_ot"]
 
 NULL = -1  # class index of the null condition inside a batch of mixed conditions
+# torch counts levels of forward derivatives for the whole process: two threads at once end in
+# errors or in wrong numbers
+FORWARD = RLock()
 FINITE_STEP = 1e-2  # of sigma: float32 rounding and curvature are about equal there
 
 
@@ -77,7 +81,7 @@ class DenoiserBase:
         """
         x, v = x.clone(), v.clone()  # an expanded tensor has no storage of its own
         try:
-            with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+            with FORWARD, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
                 value, slope = torch.func.jvp(lambda y: self(y, sigma, cond), (x,), (v,))[:2]
                 return value, slope
         except NotImplementedError:

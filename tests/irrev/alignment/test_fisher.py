@@ -1,5 +1,7 @@
 """Largest Fisher eigenvalue by Lanczos."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -184,3 +186,13 @@ def test_lambda_max__is_the_same_whether_chunks_are_batches_or_dask_tasks(rng):
         )
     assert spread.n_samples == 40
     assert spread.lambda_max == pytest.approx(alone.lambda_max, rel=1e-12)
+
+
+def test_fisher_product__threads_do_not_disturb_each_other(rng):
+    """Forward derivatives of torch share one count of levels over all threads."""
+    net, x = mlp(), torch.as_tensor(rng.standard_normal((40, 6)))
+    vs = rng.standard_normal((60, 101))
+    alone = [fisher_product(net, x, v).product for v in vs]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda v: fisher_product(net, x, v).product, vs))
+    np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-14)

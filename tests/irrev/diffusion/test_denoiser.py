@@ -1,5 +1,7 @@
 """Conversions between parametrisations give one denoiser."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,18 @@ def test_jvp__takes_expanded_directions():
     difference = (MIXTURE(X + h * v, 1.0) - MIXTURE(X - h * v, 1.0)) / (2 * h)
     torch.testing.assert_close(value, MIXTURE(X, 1.0))
     torch.testing.assert_close(slope, difference, rtol=0, atol=1e-8)
+
+
+def test_jvp__threads_do_not_disturb_each_other():
+    """Forward derivatives of torch share one count of levels over all threads."""
+    v = torch.ones_like(X)
+
+    def slope(sigma):
+        return MIXTURE.jvp(X, sigma, None, v)[1]
+
+    levels = [0.1 + 0.1 * i for i in range(60)]
+    alone = [slope(s) for s in levels]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(slope, levels))
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(one, other, rtol=1e-12, atol=1e-14)
