@@ -43,8 +43,8 @@ FisherKind = Literal["model", "empirical"]
 Product = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Products = Callable[[NDArray[np.float64]], Iterable["FisherSum"]]
 RELATIVE_RESIDUAL = 1e-6
-# torch counts the levels of forward derivatives for the whole process: in two threads at once
-# they end in errors or in wrong numbers
+# torch counts the levels of forward derivatives for the whole process: with two threads at once a
+# product, its backward half too, ends in an error or in wrong numbers
 FORWARD = threading.Lock()
 
 
@@ -115,14 +115,14 @@ def fisher_product(
         n_classes = functional_call(model, parameters, (x,)).shape[-1]
     with FORWARD:
         logits, tangent = jvp(logits_of, (parameters,), (direction,))[:2]
-    p = torch.softmax(logits, dim=-1)
-    if labels is None:
-        u = p * (tangent - (p * tangent).sum(-1, keepdim=True))
-    else:
-        gradient = torch.nn.functional.one_hot(labels.reshape(-1), n_classes) - p
-        u = gradient * (gradient * tangent).sum(-1, keepdim=True)
-    pull = vjp(logits_of, parameters)[1]
-    (back,) = pull(u)
+        p = torch.softmax(logits, dim=-1)
+        if labels is None:
+            u = p * (tangent - (p * tangent).sum(-1, keepdim=True))
+        else:
+            gradient = torch.nn.functional.one_hot(labels.reshape(-1), n_classes) - p
+            u = gradient * (gradient * tangent).sum(-1, keepdim=True)
+        pull = vjp(logits_of, parameters)[1]
+        (back,) = pull(u)
     flat = np.concatenate([back[k].detach().cpu().double().numpy().ravel() for k in parameters])
     return FisherSum(flat, logits.shape[0])
 
