@@ -5,6 +5,7 @@ python benchmarks/bench_currents.py       # scaling table
 """
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from irrev.ep.currents import one_cell, summarise
 from irrev.ep.features import polynomial
 from irrev.ep.learn import learn_ep
+from irrev.ep.learn_blocks import learn_blocks
 from irrev.ep.networks import network_ep
 from irrev.ep.steps import steps_of, tracks_from
 from irrev.simulate.chains import simulate
@@ -36,6 +38,18 @@ def test_summarise_speed(benchmark, n_trajectories):
 def test_learn_ep_speed(benchmark, n_trajectories):
     x = paths(n_trajectories, 5)
     benchmark(learn_ep, x, dt=DT, null_draws=200)
+
+
+def load_beads(n_trajectories: int, b: int):
+    chain, run = bead_chain(5).chain(DT), {"n_steps": 1000, "seed": 0, "block_size": 100}
+    return tracks_from(simulate(chain, n_trajectories=n_trajectories, only=[b], **run), dt=DT)
+
+
+@pytest.mark.parametrize("n_blocks", [10, 1000])
+def test_learn_blocks_speed(benchmark, n_blocks):
+    """Blocks of 100 trajectories, simulated anew at each reading: memory does not grow."""
+    load = partial(load_beads, 100 * n_blocks)
+    benchmark.pedantic(learn_blocks, (load, n_blocks), {"null_draws": 200}, rounds=1)
 
 
 @pytest.mark.parametrize("n_trajectories", [20, 2000])
