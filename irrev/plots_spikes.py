@@ -12,6 +12,7 @@ from irrev.plots import BLUE, GREEN, MARKERS, ORANGE, PALETTE, new_axes
 
 DAY = re.compile(r"[-_ ]?(?:DIV|day)[-_ ]?(\d+)", re.IGNORECASE)
 GREY = "0.5"
+FAR = -1.0  # times the largest value: below, a few samples decide
 
 
 def _errorbar(
@@ -207,26 +208,41 @@ def days(ds: xr.Dataset) -> dict[str, list[tuple[int, int]]]:
 
 
 def over_days(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate") -> Axes:
-    """Draw a value with its interval against day, one line a culture; filled: significant."""
+    """Draw a value with its interval against day, one line a culture; filled: significant.
+
+    Values far below zero, where a few samples decide, are left out of the lines and told in words.
+    """
     ax = ax or new_axes(5.0, 3.4)
-    significant = ds["significant"].to_numpy()
+    significant, values = ds["significant"].to_numpy(), ds[value].to_numpy()
+    floor = FAR * float(np.max(values[[i for s in days(ds).values() for _, i in s]], initial=0.0))
     for k, (name, points) in enumerate(days(ds).items()):
-        day = np.array([d for d, _ in points], np.float64) + 0.15 * (k - 1)
-        rows = [i for _, i in points]
+        near = [(day, i) for day, i in points if values[i] >= floor]
+        day = np.array([d for d, _ in near], np.float64) + 0.15 * (k - 1)
+        rows = [i for _, i in near]
         _errorbar(ax, day, [v[rows] for v in _interval(ds, value)], k, name)
         hollow = [j for j, i in enumerate(rows) if not significant[i]]
-        y = ds[value].to_numpy()[rows]
+        style = {"color": PALETTE[k % len(PALETTE)], "markerfacecolor": "white", "zorder": 3}
         marker = MARKERS[k % len(MARKERS)]
-        ax.plot(
-            day[hollow],
-            y[hollow],
-            marker,
-            markersize=4,
-            color=PALETTE[k % len(PALETTE)],
-            markerfacecolor="white",
-            zorder=3,
-        )
+        ax.plot(day[hollow], values[rows][hollow], marker, markersize=4, **style)
+        for d, i in points:
+            if values[i] < floor:
+                words = f"day {d}: {values[i]:.2g}"
+                place = (d, 0.97 - 0.06 * k)
+                ax.annotate(
+                    words,
+                    place,
+                    xycoords=ax.get_xaxis_transform(),
+                    ha="center",
+                    va="top",
+                    fontsize=8,
+                    color=PALETTE[k % len(PALETTE)],
+                )
+    all_days = [d for series in days(ds).values() for d, _ in series]
+    if all_days:
+        ax.set_xlim(min(all_days) - 1.5, max(all_days) + 1.5)
+    low, high = ax.get_ylim()
+    ax.set_ylim(max(low, floor) if floor < 0 else low, high + 0.35 * (high - low))
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel="day in vitro", ylabel=f"EP bound ({UNITS[value]})")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(0.0, 0.88))
     return ax
