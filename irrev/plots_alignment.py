@@ -31,6 +31,7 @@ def entropy_series(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     for place in np.atleast_1d(ds.attrs.get("change_bins", [])):
         ax.axvline(float(place), color=ORANGE, linestyle=":", linewidth=1.5)
     ax.set(xlabel="bin", ylabel="entropy of behaviour (nat)", ylim=(0, None))
+    ax.locator_params(axis="x", integer=True)
     ax.legend(frameon=False)
     return ax
 
@@ -48,6 +49,7 @@ def class_shares(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
             label=name,
         )
     ax.set(xlabel="bin", ylabel="share of transcripts", ylim=(0, 1))
+    ax.locator_params(axis="x", integer=True)
     ax.legend(frameon=False)
     return ax
 

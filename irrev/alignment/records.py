@@ -122,6 +122,7 @@ def _row(
     seen = report.log_e[np.isfinite(report.log_e)]
     values["log_e"] = float(seen.max()) if seen.size else np.nan
     after = report.series["d_align"].to_numpy()[report.n_baseline_bins :]
+    after = after[np.isfinite(after)]  # the last bin may still be filling
     values["d_align"] = float(after[-1]) if after.size else np.nan
     alert = report.alerts[0] if report.alerts else None
     has_text = turns["answer_bytes"].to_numpy() > 0

@@ -20,6 +20,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import torch
 
 METHOD_VERSION = 1
+LOADING = (
+    Lock()
+)  # transformers imports its parts at first use, which two threads must not do at once
 
 
 class Encoder(Protocol):
@@ -107,18 +111,20 @@ class TransformerEncoder:
                 f"{folder} has no config.json; give the folder of a Hugging Face model."
             )
         try:
-            import transformers
+            with LOADING:
+                import transformers
         except ImportError as error:
             raise MissingExtraError(
                 "sentence encoding needs torch and transformers; pip install 'irrev[encoder]'."
             ) from error
         local = {"local_files_only": True, "trust_remote_code": False}
-        self._tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **local)
-        transformers.utils.logging.disable_progress_bar()
-        model = transformers.AutoModel.from_pretrained(
-            str(folder), use_safetensors=True, dtype="float32", **local
-        )
-        transformers.utils.logging.enable_progress_bar()
+        with LOADING:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder), **local)
+            transformers.utils.logging.disable_progress_bar()
+            model = transformers.AutoModel.from_pretrained(
+                str(folder), use_safetensors=True, dtype="float32", **local
+            )
+            transformers.utils.logging.enable_progress_bar()
         self._model = model.eval().to(device)
         self.device, self.max_tokens, self.batch_tokens = device, max_tokens, batch_tokens
         self.dimension = int(model.config.hidden_size)
