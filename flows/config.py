@@ -20,7 +20,7 @@ from flows import driven_tasks
 from flows.blocks import Flows
 from flows.compute import Compute
 from flows.model import BlockError, Model
-from flows.outlets import Outlet
+from flows.outlets import Outlet, WebhookOutlet
 from flows.sources import Source
 from irrev.errors import ConfigError
 from storage.repository import StoreRef
@@ -109,10 +109,30 @@ class Pipeline(Model):
             return self.compute
         return self.compute.model_copy(update={"tls": str(self.folder / self.compute.tls)})
 
+    def masked(self) -> "Pipeline":
+        """Return the pipeline without the secrets that addresses may hold.
+
+        User names and query strings are masked, and all of a webhook's address behind its host:
+        services put a token there.
+        """
+        alerts = [
+            a.model_copy(update={"url": re.sub(r"(://[^/]*/?).*", r"\1***", _masked(a.url))})
+            if isinstance(a, WebhookOutlet) and "://" in a.url
+            else a
+            for a in self.alerts
+        ]
+        store = self.store.model_copy(update={"url": _masked(self.store.url)})
+        return self.model_copy(update={"alerts": alerts, "store": store})
+
     def redacted(self) -> dict[str, Any]:
-        """Return the file with all defaults as plain data, without user names in URLs."""
-        text = self.model_dump_json(by_alias=True)
-        return yaml.safe_load(re.sub(r"://[^/@\"]+@", "://***@", text))
+        """Return the file with all defaults as plain data, without secrets."""
+        return yaml.safe_load(_masked(self.masked().model_dump_json(by_alias=True)))
+
+
+def _masked(text: str) -> str:
+    """Mask user names and query strings of all addresses in a text."""
+    text = re.sub(r"://[^/@\"\s]+@", "://***@", text)
+    return re.sub(r"(://[^\"?\s]*)\?[^\"\s]*", r"\1?***", text)
 
 
 def load(path: str | Path = "pipeline.yaml") -> Pipeline:

@@ -15,7 +15,7 @@ from flows.blocks import MonitorBlock
 from flows.config import Pipeline, load, secret
 from flows.outlets import FileOutlet, WebhookOutlet
 from flows.runners import model_place, threads
-from flows.sources import Item, TranscriptsSource
+from flows.sources import Item, TranscriptsSource, from_environment
 from irrev.errors import ConfigError
 from irrev.readers import content_hash
 from irrev.readers.transcripts import READER_VERSION
@@ -148,7 +148,9 @@ def _send(pipeline: Pipeline, repo: Repository) -> int:
             count += send_file(repo.ref, str(pipeline.folder / outlet.path), channel)
         elif isinstance(outlet, WebhookOutlet):
             key = secret(outlet.secret_env)
-            state = send_webhook(repo.ref, outlet.url, key, channel, return_state=True)
+            state = send_webhook(
+                repo.ref, from_environment(outlet.url, "alerts"), key, channel, return_state=True
+            )
             count += state.result() if state.is_completed() else 0
         else:
             count += send_events(repo.ref, channel)

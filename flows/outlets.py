@@ -18,7 +18,10 @@ class WebhookOutlet(Model):
     """A URL that takes one alert a POST, tried five times, then again at the next run."""
 
     kind: Literal["webhook"]
-    url: str = Field(description="where to post")
+    url: str = Field(
+        pattern=r"^(https?://|\$\{)",
+        description="where to post; ${NAME} is taken from the environment",
+    )
     secret_env: str = Field(
         default="", description="environment variable with the secret that signs the body"
     )

@@ -93,13 +93,13 @@ def _page(
             ("Run", str(metadata.get("run_id", ""))),
             ("Code", str(metadata.get("code_version", ""))),
             ("Seed", str(pipeline.seed)),
-            ("Store", f"{pipeline.store.url}, branch {repo.ref.branch}"),
+            ("Store", f"{pipeline.masked().store.url}, branch {repo.ref.branch}"),
             ("Host", str(metadata.get("host_class", ""))),
         ],
         inputs=TableBlock(
             "Inputs", ["item", "file", "SHA-256"], [[e.item, e.uri, e.sha256] for e in entries]
         ),
-        config=full_text(pipeline),
+        config=full_text(pipeline.masked()),
         repeat=f"python -m flows run      # seed {pipeline.seed}; nothing to do if unchanged\n"
         f"python -m flows show --at {version.short if version else 'VERSION'}",
     )

@@ -44,7 +44,7 @@ class BaseSource(Model):
         """
         patterns = [self.uri] if isinstance(self.uri, str) else self.uri
         paths: list[Path] = []
-        for pattern in map(_expanded, patterns):
+        for pattern in map(from_environment, patterns):
             matches = sorted(glob.glob(str(folder / pattern), recursive=True))
             if not matches:
                 mend = "copy the file here" if "://" in pattern else "check the path"
@@ -60,12 +60,18 @@ class BaseSource(Model):
         return [Item(f"{name}/{s}", name, p) for s, p in zip(stems, paths, strict=True)]
 
 
-def _expanded(pattern: str) -> str:
-    """Fill in `${NAME}` from the environment, so that one file serves several machines."""
-    path = os.path.expandvars(pattern)
-    if "${" in path:
-        raise ConfigError(f"sources: {pattern}: set the environment variable that it names.")
-    return path
+def from_environment(text: str, key: str = "sources") -> str:
+    """Fill in `${NAME}` from the environment, so that one file serves several machines.
+
+    Raises
+    ------
+    ConfigError
+        If a variable is not set.
+    """
+    filled = os.path.expandvars(text)
+    if "${" in filled:
+        raise ConfigError(f"{key}: {text}: set the environment variable that it names.")
+    return filled
 
 
 def _expression(text: str) -> str:

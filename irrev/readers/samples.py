@@ -216,7 +216,10 @@ def _scaled(
     """Map the range to [-1, 1]; floats without a range stay."""
     if value_range is None:
         if values.dtype.kind == "f":
-            return values.astype(np.float32)
+            with np.errstate(
+                over="ignore", invalid="ignore"
+            ):  # the checks find what is not finite
+                return values.astype(np.float32)
         value_range = BYTE_RANGE
     low, high = value_range
     return ((values.astype(np.float64) - low) * (2 / (high - low)) - 1).astype(np.float32)

@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.errors import MissingExtraError
+from irrev.readers.arrays import read_npy, read_npz
 from irrev.readers.raw import Findings
 
 AXES = ("x", "y", "z")
+DEPTH = 4  # groups inside groups that are looked into
 
 
 @dataclass(slots=True)
@@ -26,12 +28,22 @@ class RawTracks:
 
 
 def read_arrays(path: Path, suffix: str, findings: Findings) -> RawTracks:
-    """Read trajectories from an NPY, NPZ or HDF5 file."""
-    try:
-        arrays = _load_hdf5(path) if suffix in (".h5", ".hdf5") else _load_numpy(path, suffix)
-    except (OSError, ValueError, EOFError) as error:
-        raise findings.error(f"cannot be read ({error})", "export it again") from None
-    dt = float(arrays.pop("dt")) if np.size(arrays.get("dt", [0, 0])) == 1 else None
+    """Read trajectories from an NPY, NPZ or HDF5 file.
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged, reaches out of itself, or holds no trajectories.
+    """
+    if suffix in (".h5", ".hdf5"):
+        found = _load_hdf5(path)
+    elif suffix == ".npy":
+        cube = read_npy(path)
+        found = {"x": np.atleast_2d(cube)[None] if cube.ndim == 2 else cube}
+    else:
+        found = read_npz(path)
+    arrays = {name: a for name, a in found.items() if a.dtype.kind in "fiub"}
+    dt = float(arrays.pop("dt").item()) if np.size(arrays.get("dt", [0, 0])) == 1 else None
     if "position" in arrays and "trajectory_index" in arrays:
         return _ragged(arrays, findings, dt)
     cubes = [a for a in arrays.values() if a.ndim == 3]
@@ -46,28 +58,23 @@ def read_arrays(path: Path, suffix: str, findings: Findings) -> RawTracks:
     )
 
 
-def _load_numpy(path: Path, suffix: str) -> dict[str, NDArray[Any]]:
-    loaded = np.load(path, allow_pickle=False)
-    if suffix == ".npy":
-        return {"x": np.atleast_2d(loaded)[None] if loaded.ndim == 2 else loaded}
-    with loaded:
-        return {name: loaded[name] for name in loaded.files}
-
-
 def _load_hdf5(path: Path) -> dict[str, NDArray[Any]]:
+    """Read every numeric data set; names of those in groups are paths."""
     try:
-        import h5py
+        from irrev.readers import hdf5
     except ImportError:
         raise MissingExtraError("HDF5 files need h5py: pip install 'irrev[spikes]'.") from None
-    out: dict[str, NDArray[Any]] = {}
-    with h5py.File(path, "r") as file:
-
-        def visit(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
-                out[name] = item[()]
-
-        file.visititems(visit)
-        if "dt" in file.attrs:
+    with hdf5.open_hdf5(path) as file:
+        out: dict[str, NDArray[Any]] = {}
+        names = [(name, 1) for name in hdf5.members(file)]
+        while names:
+            name, depth = names.pop(0)
+            if (group := hdf5.subgroup(file, name)) is not None:
+                inner = hdf5.members(group) if depth < DEPTH else []
+                names += [(f"{name}/{member}", depth + 1) for member in inner]
+            elif (values := hdf5.numbers(file, name)) is not None:
+                out[name] = values
+        if "dt" in list(file.attrs):
             out["dt"] = np.asarray(file.attrs["dt"])
     return out
 

@@ -126,7 +126,7 @@ def test_open_tracks__needs_a_clock(tmp_path):
 def test_open_tracks__never_unpickles(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, np.array([{"a": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(FormatError, match="cannot be read"):
+    with pytest.raises(FormatError, match="holds Python objects, which are never loaded"):
         read(path)
 
 
@@ -134,7 +134,7 @@ def test_open_tracks__truncated_hdf5_is_named(tmp_path):
     pytest.importorskip("h5py")
     path = tmp_path / "x.h5"
     path.write_bytes(b"\x89HDF\r\n\x1a\n" + b"\0" * 20)
-    with pytest.raises(FormatError, match=r"x\.h5: cannot be read"):
+    with pytest.raises(FormatError, match=r"x\.h5: not a readable HDF5 file"):
         read(path)
 
 
