@@ -90,7 +90,10 @@ def lbfgs(
         if converged := ascent.stopped:
             break
         previous, gradient = gradient, ascent.gradient()
-        history = [*history[1 - MEMORY :], (step * direction, previous - gradient)]
+        pair = (step * direction, previous - gradient)
+        if converged := float(pair[0] @ pair[1]) <= 0.0:
+            break  # f is concave: no curvature along a step is rounding, at the top
+        history = [*history[1 - MEMORY :], pair]
     return ascent.fit(converged=converged and not ascent.separable)
 
 
