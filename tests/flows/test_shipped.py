@@ -26,7 +26,7 @@ def test_shipped_file__runs_without_noise_and_its_page_is_readable(tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert "not significant" in done.stdout
     again = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert again.stdout.count("0 to run") == 4
+    assert again.stdout.count("plan ") == again.stdout.count(" 0 to run") >= 4
     if CHROMIUM is None:
         pytest.skip("no Chromium on this machine: the page was not looked at")
     page = (folder / "report" / "index.html").read_text()
