@@ -48,7 +48,7 @@ def deploy(
     # where a container finds the file is its own matter; here it must be found from any folder
     where = str(Path(config).resolve()) if pool == "local" else config
     for one in hand_over(pool, where, flows):
-        out.print(f"{one.name:<28}{one.schedule:<18}{one.config}")
+        out.print(f"{one.name:<34}{one.schedule:<18}{one.config}")
     out.print(f"start a worker for them: prefect worker start --pool {pool}")
 
 
