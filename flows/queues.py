@@ -20,6 +20,7 @@ from typing import Any
 
 from dask.distributed import Client, Scheduler, SpecCluster
 from distributed.core import Status
+from distributed.scheduler import WorkerState
 from distributed.security import Security
 
 from flows.compute import Compute
@@ -186,7 +187,11 @@ def queue_client(compute: Compute, tls: Security | None) -> Iterator[Client]:
         with Client(cluster, security=tls) as client:
             try:
                 cluster.sync(keeper.start)
-            except (RuntimeError, OSError) as error:  # sbatch or qsub said no, or is not there
+            except (
+                RuntimeError,
+                OSError,
+                ValueError,
+            ) as error:  # sbatch or qsub said no, or is absent
                 raise ConfigError(
                     f"compute.profile: {compute.profile} refused a job: {_last_line(error)}"
                 ) from None
@@ -235,7 +240,11 @@ class _Keeper:
                 self.corrected = now
                 try:
                     await self._correct()
-                except (RuntimeError, OSError) as error:  # away for a moment: ask again later
+                except (
+                    RuntimeError,
+                    OSError,
+                    ValueError,
+                ) as error:  # away for a moment: again later
                     log.warning("the queue refused a job: %s", _last_line(error))
 
     async def _correct(self) -> None:
@@ -254,7 +263,9 @@ class _Keeper:
         if wanted > len(mine):
             self._ask(group, wanted - len(mine))
             return True
-        spare = [n for n in mine if self._idle(n, now)][: len(mine) - wanted]
+        present = {w.name: w for w in self.scheduler.workers.values()}
+        idle = [n for n in mine if self._idle(n, present.get(n), now)]
+        spare = idle[: len(mine) - wanted]
         for name in spare:
             del self.cluster.worker_spec[name]
         return bool(spare)
@@ -279,12 +290,8 @@ class _Keeper:
                 count += gpu == (group.resource == "GPU")
         return count
 
-    def _idle(self, name: str, now: float) -> bool:
-        workers = {w.name: w for w in self.scheduler.workers.values()}
-        state = workers.get(name)
-        if state is not None and not state.processing and not state.has_what:
-            return now - self.busy_at.setdefault(name, now) > IDLE_S
-        if state is not None:
+    def _idle(self, name: str, state: WorkerState | None, now: float) -> bool:
+        """Say whether a worker, or a job that waits in the queue, was of no use for a while."""
+        if state is not None and (state.processing or state.has_what):
             self.busy_at[name] = now
-        # a job that waits in the queue while nothing waits for it
-        return state is None and now - self.busy_at.setdefault(name, now) > IDLE_S
+        return now - self.busy_at.setdefault(name, now) > IDLE_S
