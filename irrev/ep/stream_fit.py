@@ -112,7 +112,10 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
         assert told.gradient is not None
         total = np.ldexp(point.total, _bits(data.n_train))
         previous, gradient = gradient, data.mean + told.gradient / total
-        history = [*history[1 - MEMORY :], (point.step * direction, previous - gradient)]
+        pair = (point.step * direction, previous - gradient)
+        if converged := float(pair[0] @ pair[1]) <= 0.0:
+            break  # no curvature along a step is rounding, at the top
+        history = [*history[1 - MEMORY :], pair]
     current = data.metric.inverse(data.mean)
     slope = float(current @ data.held_mean)
     cargo = replace(cargo, direction=current.astype(np.float32), held_only=True)
