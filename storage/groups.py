@@ -31,6 +31,7 @@ FLOATS = {"float32", "float64"}
 ZSTD = {"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}
 
 PORTION_BYTES = 2**26  # of datasets in memory at once while a version is written
+LEAST_BYTES = 2**16  # that a dataset takes, however short its arrays are
 
 Documents: TypeAlias = dict[str, bytes]
 
@@ -40,11 +41,12 @@ def in_portions(content: Mapping[str, xr.Dataset]) -> Iterator[dict[str, xr.Data
     portion: dict[str, xr.Dataset] = {}
     size = 0
     for group, ds in content.items():
-        if portion and size + ds.nbytes > PORTION_BYTES:
+        taken = max(ds.nbytes, LEAST_BYTES)
+        if portion and size + taken > PORTION_BYTES:
             yield portion
             portion, size = {}, 0
         portion[group] = ds
-        size += ds.nbytes
+        size += taken
     if portion:
         yield portion
 
