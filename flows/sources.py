@@ -91,6 +91,9 @@ class Units(Model):
     )
     most_active: int | None = Field(default=None, ge=2, description="keep the N most active units")
     draw: int | None = Field(default=None, ge=2, description="draw N units at random")
+    seed: int | None = Field(
+        default=None, ge=0, description="of the draw: the same units in all conditions; none: 0"
+    )
 
 
 class Conditions(Model):

@@ -30,12 +30,12 @@ from tasks.pieces import Piece, Result, run_pieces
 
 
 def read_bins(
-    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
+    ref: StoreRef, at: str, group: str, config: dict[str, Any]
 ) -> tuple[Selection, SpikeBins]:
     """Read a recording, select its units and bin it."""
     spans = np.asarray(config["selection"], dtype=np.float64)
     chosen = select_units(
-        load_input(ref, group, at), **config["units"], bin_s=config["bin"], within=spans, seed=seed
+        load_input(ref, group, at), **config["units"], bin_s=config["bin"], within=spans
     )
     return chosen, bin_spikes(chosen.dataset, bin_s=config["bin"], intervals=spans)
 
@@ -51,7 +51,7 @@ def measure_maxent(
         request, `trajectory`.
     """
     start = time.perf_counter()
-    chosen, bins = read_bins(ref, at, group, config, seed)
+    chosen, bins = read_bins(ref, at, group, config)
     ep = maxent_ep(bins, **config["ep"], **statistics(config), seed=seed)
     return _results(ep, chosen, start)
 
@@ -78,7 +78,7 @@ def measure_further(
     ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int, name: str, device: str
 ) -> dict[str, xr.Dataset]:
     """Compute one further estimate (`irrev.ep.further`) of a recording."""
-    chosen, bins = read_bins(ref, at, group, config, seed)
+    chosen, bins = read_bins(ref, at, group, config)
     spans = np.asarray(config["selection"], dtype=np.float64)
     table = further_estimates(
         name, chosen.dataset, bins, spans, config, **statistics(config), seed=seed, device=device
@@ -145,7 +145,6 @@ class BinnedInput:
     at: str
     group: str
     config: str  # JSON
-    seed: int
 
     @property
     def mapped(self) -> MappedBins:
@@ -188,7 +187,7 @@ def _mapped(recording: BinnedInput) -> MappedBins:
     target = recording.folder
     if not target.exists():
         place = (recording.ref, recording.at, recording.group)
-        _, bins = read_bins(*place, json.loads(recording.config), recording.seed)
+        _, bins = read_bins(*place, json.loads(recording.config))
         partial = tempfile.mkdtemp(prefix="irrev-", dir=target.parent)
         save_bins(bins, partial)
         try:
@@ -204,11 +203,9 @@ def forget_bins(recording: BinnedInput) -> None:
     shutil.rmtree(recording.folder, ignore_errors=True)
 
 
-def label_units(
-    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
-) -> Selection:
+def label_units(ref: StoreRef, at: str, group: str, config: dict[str, Any]) -> Selection:
     """Select the units of a recording; give their labels without the spikes."""
-    chosen, _ = read_bins(ref, at, group, config, seed)
+    chosen, _ = read_bins(ref, at, group, config)
     return Selection(chosen.dataset.drop_dims("spike"), chosen.removed)
 
 
@@ -218,8 +215,8 @@ def stream_maxent(
     """Infer one long recording chunk by chunk on all workers together."""
     start = time.perf_counter()
     everyone = crew() or Alone()
-    recording = BinnedInput(ref, at, group, json.dumps(config, sort_keys=True), seed)
-    labels = on_worker(label_units, (ref, at, group, config, seed), timeout_s=timeout_s)
+    recording = BinnedInput(ref, at, group, json.dumps(config, sort_keys=True))
+    labels = on_worker(label_units, (ref, at, group, config), timeout_s=timeout_s)
     names = ("folds", "n_blocks", "trajectory")
     options = {k: v for k, v in config["ep"].items() if k in names}
     try:

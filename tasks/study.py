@@ -18,17 +18,17 @@ from tasks.pieces import Piece, Result, run_pieces
 
 @lru_cache(maxsize=2)
 def _recording(
-    ref: StoreRef, at: str, group: str, config: str, seed: int
+    ref: StoreRef, at: str, group: str, config: str
 ) -> tuple[SpikeBins, NDArray[np.int64]]:
     """Keep a recording in a worker: reading and binning it cost as much as a small subset."""
     options = json.loads(config)
-    _, bins = read_bins(ref, at, group, options, seed)
+    _, bins = read_bins(ref, at, group, options)
     return bins, candidates(bins, options["min_active"])
 
 
 def describe(ref: StoreRef, at: str, group: str, config: str, seed: int) -> Result:
     """Count the units that subsets are drawn from."""
-    bins, units = _recording(ref, at, group, config, seed)
+    bins, units = _recording(ref, at, group, config)
     counts = {"n_candidates": units.size, "n_units": bins.n_units, "n_steps": bins.n_transitions}
     return {"bins": xr.Dataset({**counts, "bin_s": bins.bin_s, "lost": bins.lost})}
 
@@ -37,7 +37,7 @@ def measure(
     ref: StoreRef, at: str, group: str, config: str, seed: int, size: int, draw: int
 ) -> Result:
     """Measure one subset."""
-    bins, units = _recording(ref, at, group, config, seed)
+    bins, units = _recording(ref, at, group, config)
     options = json.loads(config)
     fit = {**options["ep"], **statistics(options)}
     return {"subset": measure_subset(bins, units, size=size, draw=draw, seed=seed, options=fit)}

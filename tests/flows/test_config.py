@@ -6,6 +6,7 @@ import yaml
 from flows.config import load
 from flows.explain import full_text
 from flows.quantities import SECONDS, format_quantity
+from flows.sources import Units
 from irrev.errors import ConfigError
 
 
@@ -110,3 +111,10 @@ def test_format_quantity__keeps_the_value(text):
     adapter = TypeAdapter(Seconds)
     value = adapter.validate_python(text)
     assert adapter.validate_python(format_quantity(value, SECONDS)) == value
+
+
+def test_units__a_draw_has_a_seed_of_its_own():
+    """Conditions of one recording are compared over the same units."""
+    units = Units.model_validate({"draw": 3, "seed": 5})
+    assert units.model_dump(exclude_none=True) == {"draw": 3, "seed": 5}
+    assert Units().model_dump(exclude_none=True) == {}
