@@ -76,13 +76,14 @@ def test_study__a_run_that_was_cut_off_goes_on_inside_a_shard(project, monkeypat
     with pytest.raises(BaseException):  # noqa: B017, PT011
         study(str(config))
     kept = [k for k in sorted(Pending(open_store(config)).keys()) if "/" in k]
-    assert len(kept) >= 4
+    subsets = [k for k in kept if not k.endswith("/bins")]
+    assert subsets
     monkeypatch.setattr(
         bodies, "measure_subset", lambda *a, **k: (calls.append(0), real(*a, **k))[1]
     )
     calls.clear()
     assert study(str(config)).done == 2
-    assert len(calls) <= 12 - 4
+    assert len(calls) == 12 - len(subsets)
     again = open_store(config).read("results/study/subsets").load()
     xr.testing.assert_equal(again.drop_vars("seconds"), whole.drop_vars("seconds"))
     assert not Pending(open_store(config)).keys()
