@@ -53,10 +53,18 @@ class BaseSource(Model):
         if len(paths) == 1 and isinstance(self.uri, str) and not glob.has_magic(self.uri):
             return [Item(name, name, paths[0])]
         stems = [p.stem if p.is_file() else p.name for p in paths]
+        if len(set(stems)) < len(stems):  # log.eval beside log.json
+            stems = [
+                p.name if stems.count(s) > 1 else s for p, s in zip(paths, stems, strict=True)
+            ]
         if len(set(stems)) < len(stems):  # same file name in several folders
             stems = [f"{p.parent.name}_{stem}" for p, stem in zip(paths, stems, strict=True)]
-        if len(set(stems)) < len(stems):
-            raise ConfigError(f"sources.{name}.uri: two items share a name; name them apart.")
+        twice = next((s for s in stems if stems.count(s) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"sources.{name}.uri: two files would be called {name}/{twice}; rename one, or "
+                "list each file once."
+            )
         return [Item(f"{name}/{s}", name, p) for s, p in zip(stems, paths, strict=True)]
 
 

@@ -15,7 +15,7 @@ Source: J. Ville (1939) for the bound; R. Wang, A. Ramdas, J. R. Stat. Soc. B 84
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -84,13 +84,23 @@ def bayes_eprocess(
     Raises
     ------
     InputError
-        If the numbers of classes differ.
+        If the numbers of classes differ, a count is negative or NaN, or form or threshold do not
+        exist.
     """
     n, b = np.asarray(counts, dtype=np.float64), np.asarray(baseline, dtype=np.float64)
     if n.ndim < 2 or b.shape != n.shape[-1:]:
         raise InputError(
             f"counts {n.shape} and baseline {b.shape}: give (bin, class) and (class,)."
         )
+    for name, value in (("counts", n), ("baseline", b)):
+        if not np.all(np.isfinite(value) & (value >= 0)):
+            raise InputError(f"{name} run down to {value.min():g}; counts are finite and >= 0.")
+    if form not in get_args(Form):
+        raise InputError(
+            f"{form!r} is no form of the test; use one of {', '.join(get_args(Form))}."
+        )
+    if threshold is not None and not threshold > 0:
+        raise InputError(f"threshold {threshold:g} on the e-value must be above 0, as 1000.")
     a0 = b + 0.5
     a1 = 1.0 + 10.0 * a0 / a0.sum()
     sums = np.concatenate([np.zeros_like(n[..., :1, :]), np.cumsum(n, axis=-2)], axis=-2)

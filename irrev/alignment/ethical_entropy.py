@@ -138,9 +138,10 @@ def ethical_entropy(
     Raises
     ------
     InputError
-        If shapes differ or a class is outside the taxonomy.
+        If shapes differ, a class is outside the taxonomy, or either has anything but whole
+        numbers.
     """
-    classes, bins = np.asarray(classes, dtype=np.int64), np.asarray(bins, dtype=np.int64)
+    classes, bins = _whole("classes", classes), _whole("bins", bins)
     K = len(taxonomy.classes)
     if classes.shape != bins.shape or classes.ndim != 1 or np.any(classes >= K):
         raise InputError(
@@ -224,6 +225,14 @@ def entropy_reduction(
 
 
 # --- parts --------------------------------------------------------------------------------------
+
+
+def _whole(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Return whole numbers as they are; a NaN or a text would become some class or bin."""
+    array = np.asarray(values)
+    if array.size and (array.dtype.kind not in "iufb" or not np.all(np.mod(array, 1) == 0)):
+        raise InputError(f"{name} must be whole numbers, -1 for none; map texts to classes first.")
+    return array.astype(np.int64)
 
 
 def _point(

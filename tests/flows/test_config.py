@@ -86,6 +86,20 @@ def test_items__are_named_by_source_or_by_file(project):
     assert names == ["pair/driven", "pair/still"]
 
 
+def test_items__of_one_stem_are_told_apart_by_their_ending_and_each_is_listed_once(project):
+    pipeline = load(project(sources__pair__uri="logs/*"))
+    folder = pipeline.folder / "logs"
+    folder.mkdir()
+    for name in ("a.eval", "a.json", "b.json"):
+        (folder / name).touch()
+    source = pipeline.sources["pair"]
+    names = [i.name for i in source.items("pair", pipeline.folder)]
+    assert names == ["pair/a.eval", "pair/a.json", "pair/b"]
+    twice = load(project(sources__pair__uri=["logs/*", "logs/b.json"])).sources["pair"]
+    with pytest.raises(ConfigError, match=r"two files would be called pair/logs_b\.json"):
+        twice.items("pair", pipeline.folder)
+
+
 def test_full_text__can_be_loaded_and_means_the_same(project, tmp_path):
     pipeline = load(project())
     text = full_text(pipeline)

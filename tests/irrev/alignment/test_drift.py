@@ -210,3 +210,17 @@ def test_expected_false_alarms__adds_over_streams():
 def test_bayes_eprocess__names_the_shapes():
     with pytest.raises(InputError, match=r"give \(bin, class\) and \(class,\)"):
         bayes_eprocess(np.ones((3, 4)), np.ones(5))
+
+
+@pytest.mark.parametrize(
+    ("counts", "settings", "message"),
+    [
+        ([[18, np.nan]], {}, "counts run down to nan"),
+        ([[18, -2]], {}, "counts run down to -2"),
+        ([[18, 2]], {"form": "scans"}, "'scans' is no form of the test; use one of scan"),
+        ([[18, 2]], {"threshold": 0.0}, "threshold 0 on the e-value must be above 0"),
+    ],
+)
+def test_drift_test__refuses_what_would_read_as_no_drift(counts, settings, message):
+    with pytest.raises(InputError, match=message):
+        drift_test(counts, [900, 100], **settings)

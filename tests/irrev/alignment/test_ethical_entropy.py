@@ -140,3 +140,16 @@ def test_taxonomy__names_a_wrong_class():
 def test_ethical_entropy__refuses_classes_outside_the_taxonomy(rng):
     with pytest.raises(InputError, match="classes below 5"):
         ethical_entropy([5], [0], rng=rng)
+
+
+@pytest.mark.parametrize(
+    ("classes", "bins", "name"),
+    [
+        ([0.0, np.nan], [0, 0], "classes"),
+        (["aligned"], [0], "classes"),
+        ([0, 1], [0, 0.5], "bins"),
+    ],
+)
+def test_ethical_entropy__refuses_what_is_no_whole_number(classes, bins, name, rng):
+    with pytest.raises(InputError, match=f"{name} must be whole numbers"):
+        ethical_entropy(classes, bins, rng=rng)
