@@ -44,6 +44,7 @@ from scipy.linalg import expm
 from scipy.optimize import minimize, minimize_scalar
 from scipy.special import ndtr, xlogy
 
+from irrev.control.checks import require_positive
 from irrev.errors import InputError
 
 Array = NDArray[np.float64]
@@ -66,7 +67,7 @@ def translation_work(
     >>> round(translation_work(1.0, 1.0), 5)
     0.33333
     """
-    _positive(duration=duration, stiffness=stiffness, mobility=mobility)
+    require_positive(duration=duration, stiffness=stiffness, mobility=mobility)
     return stiffness * distance**2 / (2 + mobility * stiffness * duration)
 
 
@@ -146,7 +147,9 @@ def translation_optimum(
     >>> round(best.work(best.optimum), 5)
     0.33343
     """
-    _positive(duration=duration, stiffness=stiffness, mobility=mobility, n_intervals=n_intervals)
+    require_positive(
+        duration=duration, stiffness=stiffness, mobility=mobility, n_intervals=n_intervals
+    )
     motion = _mean_motion(duration, n_intervals, stiffness, mobility, mass, substeps)
     quadratic = motion.quadratic
     quadratic[-1] += motion.end
@@ -198,7 +201,9 @@ def delivery_optimum(
     >>> round(case.work.work(best) + 4 * case.error(best), 2), delivery_loss(1.0, 1.0, 4.0)
     (0.8, 0.8)
     """
-    _positive(duration=duration, stiffness=stiffness, mobility=mobility, n_intervals=n_intervals)
+    require_positive(
+        duration=duration, stiffness=stiffness, mobility=mobility, n_intervals=n_intervals
+    )
     motion = _mean_motion(duration, n_intervals, stiffness, mobility, None, substeps)
     quadratic = 0.5 * stiffness * (motion.quadratic + motion.quadratic.T)
     quadratic[-1, -1] += 0.5 * stiffness
@@ -210,14 +215,14 @@ def delivery_loss(
     target: float, duration: float, error_weight: float, *, mobility: float = 1.0
 ) -> float:
     """Least mean work + weight * error of a delivery with jumps at both ends, eq. (5)."""
-    _positive(duration=duration, error_weight=error_weight, mobility=mobility)
+    require_positive(duration=duration, error_weight=error_weight, mobility=mobility)
     drag = 1 / (mobility * duration)
     return target**2 * error_weight * drag / (error_weight + drag)
 
 
 def delivery_work(error: float, target: float, duration: float, *, mobility: float = 1.0) -> float:
     """Least mean work that leaves a squared distance `error` to the target, eq. (5)."""
-    _positive(duration=duration, mobility=mobility)
+    require_positive(duration=duration, mobility=mobility)
     moved = max(abs(target) - np.sqrt(max(error, 0.0)), 0.0)
     return float(moved**2 / (mobility * duration))
 
@@ -366,7 +371,7 @@ def erasure_bound(
     barrier
         E of U = E (x^2 - 1)^2 at both ends, energy units.
     """
-    _positive(duration=duration, barrier=barrier, mobility=mobility, kT=kT)
+    require_positive(duration=duration, barrier=barrier, mobility=mobility, kT=kT)
     _check_error(error)
     entropy = -xlogy(error, error) - xlogy(1 - error, 1 - error)
     distance = erasure_distance(error, barrier=barrier / kT)
@@ -435,7 +440,7 @@ def bit_flip(*, barrier: float, friction: float, stiffness: float) -> FlipCost:
     >>> round(bit_flip(barrier=4.0, friction=0.01, stiffness=4.0).work, 3)
     0.067
     """
-    _positive(barrier=barrier, stiffness=stiffness)
+    require_positive(barrier=barrier, stiffness=stiffness)
     if not 0 <= friction < 2 * np.sqrt(stiffness):
         raise InputError(
             f"friction {friction} with stiffness {stiffness}; the trap must swing: "
@@ -482,12 +487,6 @@ def _well_density(barrier: float) -> tuple[Array, Array]:
     x = np.linspace(-reach, reach, GRID)
     p = np.exp(-barrier * (x**2 - 1) ** 2)
     return x, p / p.sum()
-
-
-def _positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise InputError(f"{name} is {value}; it must be positive.")
 
 
 def _check_error(error: float) -> None:

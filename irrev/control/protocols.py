@@ -18,6 +18,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from irrev.control.checks import require_choice
 from irrev.control.energetics import Evaluation, evaluate
 from irrev.control.response import Gradient, Method, protocol_gradient
 from irrev.control.systems import ControlTask
@@ -70,6 +71,7 @@ def parametrise(
     >>> parametrise("polynomial", 4, 2).basis.shape
     (4, 2)
     """
+    require_choice("shape", shape, Shape)
     n = n_intervals if n_parameters is None else n_parameters
     if not 1 <= n <= n_intervals or (shape == "linear" and n < 2):
         raise InputError(
@@ -140,14 +142,21 @@ def learn_protocol(
 
     Raises
     ------
+    InputError
+        If an option has no meaning or the first values have another shape.
     ConvergenceError
         If trajectories leave the finite numbers; `best` holds the values.
     """
     rate = task.rate if rate is None else rate
     if n_iterations < 1 or not rate > 0:
         raise InputError(f"{n_iterations} iterations at rate {rate}; both must be positive.")
+    if not 0 <= error_weight < np.inf:
+        raise InputError(f"error_weight is {error_weight}; use a number of at least 0.")
+    if n_evaluation < 2:
+        raise InputError(f"n_evaluation is {n_evaluation}; an error bar needs at least 2.")
     shape = parametrisation or parametrise("steps", task.n_intervals)
     given = task.guess if start is None else np.asarray(start, dtype=np.float64)
+    task.controls(given)  # refuses another shape
     parameters = shape.fit(given)
     first, second = np.zeros_like(parameters), np.zeros_like(parameters)
     per_iteration = -(-n_trajectories // BLOCK)

@@ -29,6 +29,7 @@ from typing import Literal
 
 import numpy as np
 
+from irrev.control.checks import require_choice
 from irrev.control.systems import ControlTask
 from irrev.control.targets import Target
 from irrev.errors import ConvergenceError, InputError
@@ -117,9 +118,13 @@ def protocol_gradient(
 
     Raises
     ------
+    InputError
+        If an option has no meaning.
     ConvergenceError
         If a trajectory is not finite: the step is too large for these values.
     """
+    require_choice("method", method, Method)
+    require_choice("control", control, Control)
     total = merge(
         response_sums(task, values, block, seed, error_weight, method, first_block)
         for block in blocks(n_trajectories, size=block_size)

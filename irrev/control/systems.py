@@ -5,9 +5,8 @@
 
 A task starts at equilibrium of its start controls, holds one set of control values on each of
 n_intervals equal intervals, and ends at its end controls, if it has any; jumps at both ends are
-allowed. Moves
-are those of `irrev.simulate.langevin`: Euler-Maruyama (overdamped) or kicks (underdamped), the two
-schemes in which a control acts through the noise alone, as the response weight needs.
+allowed. Moves are those of `irrev.simulate.langevin`: Euler-Maruyama (overdamped) or kicks
+(underdamped), in which a control acts through the noise alone, as the response weight needs.
 
 The double well of erasure is U = E (x^2 - 1)^2, so a = E, b = 2E at both ends; an error is a bit
 in the left well at the end. Work below the bound by less than about dt times the largest curvature
@@ -28,6 +27,7 @@ from irrev.control.bounds import (
     translation_optimum,
     translation_work,
 )
+from irrev.control.checks import require_choice, require_physics, require_positive, require_way
 from irrev.control.solved import Delivered, Solved, Stiffened, Translated
 from irrev.control.targets import GRID, DistanceTo, LeftOf, MissedBy, Target, distance_to
 from irrev.control.well_bound import well_bound
@@ -36,6 +36,7 @@ from irrev.simulate.chains import Array
 from irrev.simulate.driven import double_well, heavy_trap, trap
 from irrev.simulate.langevin import Overdamped, SteppedChain, Underdamped, euler_maruyama, kicks
 
+Goal = Literal["well", "law"]
 WELL_REACH = 3.0  # where laws of a bit are cut off: wells are at -1 and 1
 MAX_STEP = 0.5  # largest dt times relaxation rate: beyond it the schemes are qualitatively wrong
 
@@ -224,9 +225,12 @@ def translate_trap(
 
     The exact optimum is `irrev.control.bounds.translation_work`.
     """
+    require_physics(duration, mobility, kT, n_intervals, substeps, stiffness=stiffness)
+    require_way(distance=distance)
     if mass is None:
         system = trap(stiffness=stiffness, mobility=mobility, kT=kT)
     else:
+        require_positive(mass=mass)
         system = heavy_trap(stiffness=stiffness, mass=mass, friction=1 / mobility, kT=kT)
     least = translation_work(distance, duration, stiffness=stiffness, mobility=mobility)
     physics = {"stiffness": stiffness, "mobility": mobility}
@@ -268,6 +272,8 @@ def carry_particle(
     The error is the squared distance of the mean end position from the target: work against
     error has an exact front, `irrev.control.bounds.delivery_work`.
     """
+    require_physics(duration, mobility, kT, n_intervals, substeps, stiffness=stiffness)
+    require_way(target=target)
     exact = delivery_optimum(
         target,
         duration,
@@ -307,6 +313,7 @@ def stiffen_trap(
     substeps: int = 10,
 ) -> ControlTask:
     """Change the stiffness of a trap; optimum `irrev.control.bounds.Stiffening`."""
+    require_physics(duration, mobility, kT, n_intervals, substeps, start=start, end=end)
     case = Stiffening(start, end, duration, mobility, kT)
     return ControlTask(
         "stiffening trap",
@@ -334,7 +341,7 @@ def erase_bit(
     barrier: float = 4.0,
     mobility: float = 1.0,
     kT: float = 1.0,
-    goal: Literal["well", "law"] = "well",
+    goal: Goal = "well",
     width: float | None = None,
     n_intervals: int = 20,
     substeps: int = 50,
@@ -346,6 +353,10 @@ def erase_bit(
     energy distance to it. The bound is `irrev.control.well_bound`: full control of the energy, any
     end with that probability.
     """
+    require_physics(duration, mobility, kT, n_intervals, substeps, barrier=barrier)
+    require_choice("goal", goal, Goal)
+    if width is not None:
+        require_positive(width=width)
     s = _middles(n_intervals)
     quadratic = 2 * barrier * (1 - 0.9 * np.sin(np.pi * s))
     tilt = 1.5 * barrier * np.sin(np.pi * s**0.8)

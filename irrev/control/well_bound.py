@@ -22,6 +22,7 @@ from scipy.integrate import quad
 from scipy.optimize import minimize
 
 from irrev.control.bounds import erasure_quantile
+from irrev.control.checks import require_positive
 from irrev.errors import ConvergenceError, InputError
 
 Array = NDArray[np.float64]
@@ -64,6 +65,7 @@ def well_bound(
         raise InputError(
             f"error {error}, duration {duration}; need an error in [0, 1/2] and a positive time."
         )
+    require_positive(barrier=barrier, mobility=mobility, kT=kT, n_cells=n_cells)
     height, time = barrier / kT, duration * mobility * kT
     edges = np.sin(0.5 * np.pi * np.linspace(0, 1, n_cells + 1))  # finer towards the tail
     work = np.log(2 * quad(lambda x: np.exp(-height * (x**2 - 1) ** 2), 0, 6, points=[1])[0])

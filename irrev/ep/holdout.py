@@ -24,6 +24,7 @@ from irrev.ep.currents import (
 )
 from irrev.ep.features import Basis
 from irrev.ep.steps import Array, Index, Steps, Tracks, add_up, steps_of
+from irrev.errors import InputError
 from irrev.stats import circular_block_counts, empirical_p
 
 RIDGES = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -177,6 +178,17 @@ def rate(total: Array, duration: Array) -> float:
     """Return the ratio of sums; 0 for no time."""
     time = float(duration.sum())
     return float(total.sum()) / time if time > 0 else 0.0
+
+
+def check_draws(level: float, draws: int, null_draws: int) -> None:
+    """Refuse intervals and tests that cannot be made, before the long work."""
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; use a number between 0 and 1, both excluded.")
+    if draws < 2 or null_draws < 1:
+        raise InputError(
+            f"draws is {draws}, null_draws is {null_draws}; an interval needs at least 2 draws, a "
+            "test at least 1."
+        )
 
 
 def bootstrap(

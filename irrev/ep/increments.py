@@ -76,10 +76,13 @@ class Increments:
         for lag in range(1, self._last_lag(rule) + 1):
             total += self.cov[lag] + self.cov[lag].T
         D = 0.5 * (total + total.T) / (2 * self.dt)
+        if not np.isfinite(D).all():
+            raise InputError("positions are too large to be squared; use another unit of length.")
         if np.linalg.eigvalsh(D)[0] <= 0:
             raise InputError(
                 f"the diffusion matrix has eigenvalues {np.linalg.eigvalsh(D)}: noise hides the "
-                "diffusion at this frame rate; thin the record or give `diffusion`."
+                "diffusion at this frame rate, or components do not move independently; thin the "
+                "record, leave such components out, or give `diffusion`."
             )
         return D
 
@@ -133,7 +136,7 @@ def measure_increments(tracks: Tracks) -> Increments:
     Raises
     ------
     InputError
-        If no trajectory has three consecutive frames.
+        If no trajectory has three consecutive frames, or nothing moves.
     """
     d = tracks.dim
     sums, counts = np.zeros((MAX_LAG + 1, d, d)), np.zeros(MAX_LAG + 1)
@@ -150,6 +153,8 @@ def measure_increments(tracks: Tracks) -> Increments:
     if counts[1] == 0:
         raise InputError("no trajectory has three consecutive frames; nothing can be measured.")
     cov = sums / np.maximum(counts, 1)[:, None, None]
+    if not np.trace(cov[0]) > 0:
+        raise InputError("nothing moves: all increments are 0; check the columns and the unit.")
     error = np.sqrt((cov[0] ** 2).sum() / np.maximum(counts, 1)) / d
     error[counts == 0] = np.inf
     return Increments(cov, error, _spread_ratio(tracks, cov[0]), tracks.dt)

@@ -44,6 +44,7 @@ from irrev.ep.holdout import (
     bootstrap,
     by_time,
     by_track,
+    check_draws,
     each_track,
     fit,
     flip_test,
@@ -129,7 +130,8 @@ def learn_ep(
     Raises
     ------
     InputError
-        If dt is missing, data are not finite, or there are too few trajectories or steps.
+        If dt is missing, data are not finite, there are too few trajectories or steps, or an
+        option has no meaning.
 
     Examples
     --------
@@ -140,6 +142,7 @@ def learn_ep(
     >>> bool(est.low < 7.88 < est.high), est.significant
     (True, True)
     """
+    check_draws(level, draws, null_draws)
     rng = np.random.default_rng(seed)
     prepared = prepare(
         x,

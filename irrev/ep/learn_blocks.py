@@ -35,6 +35,7 @@ from irrev.ep.holdout import (
     RIDGES,
     Booking,
     bootstrap,
+    check_draws,
     flip_test,
     rate,
     solve,
@@ -110,6 +111,7 @@ def learn_blocks(
         raise InputError(
             f"{n_blocks} blocks in {folds} folds; need folds >= 3 and blocks >= folds."
         )
+    check_draws(level, draws, null_draws)
     rng = np.random.default_rng(seed)
     first = load(0)
     increments = measure_increments(first)

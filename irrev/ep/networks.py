@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from irrev.ep.currents import Totals
-from irrev.ep.holdout import bootstrap, by_time, by_track, each_track, measure, rate
+from irrev.ep.holdout import bootstrap, by_time, by_track, check_draws, each_track, measure, rate
 from irrev.ep.increments import measure_increments
 from irrev.ep.learn import notes_for, prepare, resolve_diffusion
 from irrev.ep.learned import LearnedEp
@@ -163,6 +163,7 @@ def network_ep(
     InputError
         If there are fewer than ten trajectories or a GPU is asked for and absent.
     """
+    check_draws(level, draws, null_draws)
     rng = np.random.default_rng(seed)
     prepared = prepare(
         x,

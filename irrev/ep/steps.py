@@ -98,7 +98,8 @@ def tracks_from(x: ArrayLike | xr.Dataset | Tracks, *, dt: float | None = None) 
     Raises
     ------
     InputError
-        If dt is missing or not positive, a value is not finite, or frames do not ascend.
+        If x is no array, dt is missing or not positive, a value is not finite, or frames do not
+        ascend.
 
     Examples
     --------
@@ -116,7 +117,14 @@ def tracks_from(x: ArrayLike | xr.Dataset | Tracks, *, dt: float | None = None) 
             own,
         )
     else:
-        tracks = _from_array(np.asarray(x, dtype=np.float64), dt)
+        try:
+            array = np.asarray(x, dtype=np.float64)
+        except (TypeError, ValueError) as exc:
+            raise InputError(
+                "x is no array of numbers; give shape (trajectory, time, dim), and trajectories "
+                "of unequal length as Tracks or a Dataset."
+            ) from exc
+        tracks = _from_array(array, dt)
     _check(tracks)
     return tracks
 

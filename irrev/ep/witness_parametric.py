@@ -84,14 +84,14 @@ def fit_var(
     Raises
     ------
     InputError
-        If there are fewer equations than coefficients.
+        If a value is not finite or there are fewer equations than coefficients.
 
     Examples
     --------
     >>> fit_var(np.random.default_rng(0).standard_normal((5000, 2))).order
     1
     """
-    record = as_record(x).astype(np.float64)
+    record = _finite(x)
     ranges = as_segments(segments, len(record))
     centred = record - np.concatenate([record[a:b] for a, b in ranges]).mean(axis=0)
     n = record.shape[1]
@@ -134,7 +134,7 @@ def fit_ou(x: ArrayLike, *, fs: float, segments: ArrayLike | None = None) -> OuF
     -------
         The fit, with a status that says why no rate is given, if none is.
     """
-    record = as_record(x).astype(np.float64)
+    record = _finite(x)
     ranges = as_segments(segments, len(record))
     centred = record - np.concatenate([record[a:b] for a, b in ranges]).mean(axis=0)
     target, past = _lagged(centred, ranges, 1)
@@ -179,6 +179,8 @@ def scalar_test(x: ArrayLike, *, lags: int = 20) -> ScalarTest:
     if y.ndim != 1 or y.size <= lags + 2:
         raise InputError(f"shape {y.shape}; give one channel of more than {lags + 2} samples.")
     y = y - y.mean()
+    if not np.isfinite(y).all() or not y @ y > 0:
+        raise InputError("the channel is constant or not finite; nothing can be tested.")
     coefficient = float(y[1:] @ y[:-1] / (y @ y))
     residual = y[1:] - coefficient * y[:-1]
     residual -= residual.mean()
@@ -187,6 +189,13 @@ def scalar_test(x: ArrayLike, *, lags: int = 20) -> ScalarTest:
     rho = np.array([residual[lag:] @ residual[:-lag] for lag in k]) / power
     statistic = float(n * (n + 2) * np.sum(rho**2 / (n - k)))
     return ScalarTest(statistic, float(gammaincc((lags - 1) / 2, statistic / 2)), coefficient)
+
+
+def _finite(x: ArrayLike) -> Array:
+    record = as_record(x).astype(np.float64)
+    if not np.isfinite(record).all():
+        raise InputError("the record has values that are not finite; fill or cut them.")
+    return record
 
 
 def _lagged(centred: Array, ranges: NDArray[np.int64], p: int) -> tuple[Array, Array]:

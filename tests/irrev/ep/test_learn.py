@@ -298,3 +298,19 @@ def test_learn_ep__accepts_ragged_tracks():
     est = learn_ep(Tracks(np.concatenate(parts), frame, np.cumsum(lengths), 0.01), null_draws=20)
     assert est.n_steps == int((lengths - 1).sum())
     assert est.duration == pytest.approx(0.01 * est.n_steps)
+
+
+@pytest.mark.parametrize(
+    ("x", "options", "message"),
+    [
+        (np.zeros((20, 50, 2)), {}, "nothing moves"),
+        (1e160 * np.arange(2000.0).reshape(20, 50, 2) ** 2, {}, "another unit"),
+        ([np.zeros((5, 2)), np.zeros((4, 2))], {}, "unequal length"),
+        (np.zeros((20, 50, 2)), {"level": 1.5}, "level"),
+        (np.zeros((20, 50, 2)), {"draws": 0}, "draws"),
+        (np.zeros((20, 50, 2)), {"null_draws": 0}, "null_draws"),
+    ],
+)
+def test_learn_ep__refuses_what_cannot_be_measured(x, options, message):
+    with np.errstate(over="ignore", invalid="ignore"), pytest.raises(InputError, match=message):
+        learn_ep(x, dt=0.1, **options)

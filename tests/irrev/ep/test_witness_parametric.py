@@ -74,6 +74,20 @@ def test_scalar_test__is_blind_at_coalescence_and_sighted_away_from_it(pole, rat
     assert np.mean(np.array(p) < 0.05) == pytest.approx(rate, abs=error)
 
 
+@pytest.mark.parametrize("value", [1.0, np.nan])
+def test_scalar_test__refuses_a_channel_without_variation(value):
+    with pytest.raises(InputError, match="constant or not finite"):
+        scalar_test(np.full(100, value))
+
+
+@pytest.mark.parametrize("route", [fit_var, lambda x: fit_ou(x, fs=1.0)])
+def test_fits__refuse_values_that_are_not_finite(route, rng):
+    x = rng.standard_normal((500, 2))
+    x[7, 1] = np.nan
+    with pytest.raises(InputError, match="not finite"):
+        route(x)
+
+
 def test_scalar_test__refuses_two_channels(rng):
     with pytest.raises(InputError, match="give one channel"):
         scalar_test(rng.standard_normal((100, 2)))
