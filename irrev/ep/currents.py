@@ -33,7 +33,7 @@ from irrev.ep.features import Basis
 from irrev.ep.steps import Array, Index, Steps, Tracks, add_up, steps_of
 from irrev.errors import InputError
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 Field = Callable[[Array, Array], Array]  # (step, dim), (step,) -> (step, dim)
 Diffusion = Array | Literal["moments"] | Callable[[Array], Array]

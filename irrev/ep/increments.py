@@ -5,14 +5,16 @@ With C_l = <dx_n dx_{n+l}^T> over unbroken runs of frames:
     naive diffusion              D = C_0 / (2 dt)                                          (1)
     corrected for localisation   D = (C_0 + C_1 + C_1^T) / (2 dt),  s^2 = -tr C_1 / dim    (2)
     summed to lag L              D = (C_0 + sum_{l<=L} (C_l + C_l^T)) / (2 dt)             (3)
+    drift taken off              D = <r r^T> / (2 dt),  r = dx - (a + B x_n) by least squares  (5)
     spread ratio                 <|dx|^2>(2 dt) / (2 <|dx|^2>(dt))                         (4)
 
 Position noise makes C_1 negative and (4) tend to 1/2; motion blur, temporal filtering and
 persistence make C_1 positive; inertia makes the paths smooth and (4) tend to 2, where the
 overdamped losses do not apply. On an Ornstein-Uhlenbeck process with rate k the relative bias of
 (1) is -k dt / 2 and that of (2) is -1.5 k dt, so (2) is used only where noise calls for it. A
-steady rotation at rate w adds w^2 dt^2 to every C_l: (3) then comes out too large and the entropy
-production too small.
+steady rotation at rate w adds w^2 <|x|^2> dt^2 to the trace of every C_l, and (3) would take it
+for memory. So memory is what is left when the position has said what it can: if the r of (5) do
+not correlate, (5) is used, whose relative bias is -k dt.
 
 Source: A. Berglund, Phys. Rev. E 82, 011917 (2010), C. Vestergaard et al., Phys. Rev. E 89,
 022726 (2014) for (2); limits checked here.
@@ -27,7 +29,7 @@ from numpy.typing import NDArray
 from irrev.ep.steps import Array, Index, Tracks, steps_of
 from irrev.errors import InputError
 
-DiffusionRule = Literal["naive", "noise", "memory"]
+DiffusionRule = Literal["naive", "noise", "memory", "drift"]
 
 MAX_LAG = 5
 MIN_CORRELATION = 0.02  # smaller correlations of increments change D by less than 4 %
@@ -41,6 +43,7 @@ class Increments:
     """Second moments of increments and what follows from them."""
 
     cov: Array  # (lag, dim, dim) C_l, lags 0 to 5
+    left: Array  # (2, dim, dim) <r_n r_{n+l}^T> of eq. (5), lags 0 and 1
     error: Array  # (lag,) standard error of tr C_l for white increments
     spread_ratio: float  # eq. (4)
     dt: float
@@ -57,14 +60,17 @@ class Increments:
 
     @property
     def rule(self) -> DiffusionRule:
-        """Which of eqs. (1-3) the data call for."""
+        """Which of eqs. (1-3, 5) the data call for."""
         clear = abs(self.traces[1]) > 3 * self.error[1]
         if not clear or abs(self.correlation) < MIN_CORRELATION:
             return "naive"
-        return "noise" if self.correlation < 0 else "memory"
+        if self.correlation < 0:
+            return "noise"
+        still = np.trace(self.left[1]) / np.trace(self.left[0])
+        return "memory" if still > MIN_CORRELATION else "drift"
 
     def diffusion(self, rule: DiffusionRule | None = None) -> Array:
-        """Diffusion matrix by one of eqs. (1-3), default the one called for, (dim, dim).
+        """Diffusion matrix by one of eqs. (1-3, 5), default the one called for, (dim, dim).
 
         Raises
         ------
@@ -72,7 +78,7 @@ class Increments:
             If the estimate is not positive definite: the noise hides the diffusion.
         """
         rule = self.rule if rule is None else rule
-        total = self.cov[0].copy()
+        total = (self.left if rule == "drift" else self.cov)[0].copy()
         for lag in range(1, self._last_lag(rule) + 1):
             total += self.cov[lag] + self.cov[lag].T
         D = 0.5 * (total + total.T) / (2 * self.dt)
@@ -121,7 +127,7 @@ class Increments:
         return out
 
     def _last_lag(self, rule: DiffusionRule) -> int:
-        if rule == "naive":
+        if rule in ("naive", "drift"):
             return 0
         if rule == "noise":
             return 1
@@ -140,7 +146,9 @@ def measure_increments(tracks: Tracks) -> Increments:
     """
     d = tracks.dim
     sums, counts = np.zeros((MAX_LAG + 1, d, d)), np.zeros(MAX_LAG + 1)
+    left = np.zeros((2, d, d))
     dx, where = _increments(tracks)
+    rest = _without_drift(dx, tracks.x[where])
     for lag in range(MAX_LAG + 1):
         # Steps n and n + lag of one unbroken run start `lag` points apart.
         pair = np.searchsorted(where, where + lag)
@@ -150,6 +158,8 @@ def measure_increments(tracks: Tracks) -> Increments:
         if ok.any():
             sums[lag] = dx[ok].T @ dx[pair[ok]]
             counts[lag] = ok.sum()
+            if lag < len(left):
+                left[lag] = rest[ok].T @ rest[pair[ok]] / counts[lag]
     if counts[1] == 0:
         raise InputError("no trajectory has three consecutive frames; nothing can be measured.")
     cov = sums / np.maximum(counts, 1)[:, None, None]
@@ -157,13 +167,21 @@ def measure_increments(tracks: Tracks) -> Increments:
         raise InputError("nothing moves: all increments are 0; check the columns and the unit.")
     error = np.sqrt((cov[0] ** 2).sum() / np.maximum(counts, 1)) / d
     error[counts == 0] = np.inf
-    return Increments(cov, error, _spread_ratio(tracks, cov[0]), tracks.dt)
+    return Increments(cov, left, error, _spread_ratio(tracks, cov[0]), tracks.dt)
 
 
 def _increments(tracks: Tracks) -> tuple[Array, Index]:
     inside = (np.diff(tracks.owner) == 0) & (np.diff(tracks.frame) == 1)
     where = np.flatnonzero(inside)
     return tracks.x[where + 1] - tracks.x[where], where
+
+
+def _without_drift(dx: Array, x: Array) -> Array:
+    """Increments less what a line in the position says of them, eq. (5)."""
+    if not len(dx):
+        return dx
+    known = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
+    return dx - known @ np.linalg.lstsq(known, dx, rcond=None)[0]
 
 
 def _unbroken(tracks: Tracks, where: Index, lag: int) -> NDArray[np.bool_]:

@@ -42,7 +42,7 @@ class LearnedEp:
     basis: str
     ridge: tuple[float, ...]  # chosen in each fold
     diffusion: Array | None  # (dim, dim); None: second moments of currents were used
-    diffusion_rule: str  # given, naive, noise, memory, moments
+    diffusion_rule: str  # given, naive, noise, memory, drift, moments
     increments: Increments
     drift_removed: bool
     centred: bool

@@ -300,6 +300,23 @@ def test_learn_ep__accepts_ragged_tracks():
     assert est.duration == pytest.approx(0.01 * est.n_steps)
 
 
+def test_learn_ep__a_strong_rotation_is_not_taken_for_memory():
+    """w = 5: increments correlate by 0.1; D summed over lags would give 22 of 49."""
+    system, dt = rotation(omega=5.0), 0.01
+    x = simulate(system.chain(dt), n_trajectories=100, n_steps=1000, seed=3)
+    est = learn_ep(x, dt=dt, null_draws=20)
+    assert est.diffusion_rule == "drift"
+    np.testing.assert_allclose(est.increments.diffusion(), system.diffusion, atol=0.03)
+    assert est.value == pytest.approx(system.finite_dt_ep_rate(dt, fitted=True), abs=4 * est.sd)
+
+
+def test_measure_increments__a_smoothed_walk_in_a_trap_keeps_its_memory(rng):
+    x = simulate(rotation(omega=0.0).chain(0.01), n_trajectories=100, n_steps=1000, seed=3)
+    seen = measure_increments(tracks_from(0.5 * (x[:, 1:] + x[:, :-1]), dt=0.01))
+    assert seen.rule == "memory"
+    np.testing.assert_allclose(seen.diffusion(), np.eye(2), atol=0.06)
+
+
 @pytest.mark.parametrize(
     ("x", "options", "message"),
     [
