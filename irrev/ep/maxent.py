@@ -123,6 +123,8 @@ def maxent_ep(
     True
     """
     _check_options(folds, n_blocks, solver, level)
+    if device not in get_args(Device):
+        raise InputError(f"device is {device!r}; use one of {', '.join(get_args(Device))}.")
     return estimate(
         build_samples(bins, bin_s=bin_s, observables=observables, lag=lag, window=window),
         folds=folds,

@@ -49,9 +49,10 @@ def pair_metric(
 ) -> PairMetric:
     """Build the metric from the statistics of each unit, all of shape (unit,).
 
-    A unit that never changes gets the variance of one event in all samples.
+    A unit that never changes gets the variance of one event in all samples, taken as 1 where
+    no unit changes at all.
     """
-    top = max(float(variance.max(initial=0.0)), np.finfo(float).tiny)
+    top = float(variance.max(initial=0.0)) or 1.0
     variance = np.maximum(variance, top / n_samples)
     lagged = np.clip(lagged, -(1.0 - 1.0 / n_samples) * variance, variance)
     both = np.outer(variance, variance) - np.outer(lagged, lagged)

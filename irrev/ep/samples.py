@@ -132,6 +132,8 @@ def build_samples(
     states = np.asarray(bins)
     if states.ndim != 2:
         raise InputError(f"states have shape {states.shape}; pass (time, unit).")
+    if states.dtype.kind not in "biuf":
+        raise InputError(f"states are of type {states.dtype}; convert them to numbers.")
     if not np.all(np.isfinite(states)):
         raise InputError("states hold values that are not finite; cut them out of the recording.")
     if "angles" not in names and np.all((states == 0) | (states == 1)):
@@ -159,9 +161,10 @@ def _check_sets(observables: Sequence[str], lag: int, window: int) -> tuple[str,
     unknown = [name for name in names if name not in SETS]
     if unknown or not names or len(set(names)) != len(names):
         raise InputError(f"observables are {names}; use some of {', '.join(SETS)}, each once.")
-    if lag < 1 or window < 1 or (lag > 1 and window > 1):
+    whole = all(isinstance(steps, int | np.integer) for steps in (lag, window))
+    if not whole or lag < 1 or window < 1 or (lag > 1 and window > 1):
         raise InputError(
-            f"lag is {lag}, window {window}; use 1 or more, and only one of them above 1."
+            f"lag is {lag}, window {window}; use whole numbers from 1, only one of them above 1."
         )
     if "delayed" in names and window < 2:
         raise InputError('"delayed" pairs need several lags: set window to 2 or more.')

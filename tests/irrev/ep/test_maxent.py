@@ -232,6 +232,8 @@ def test_maxent_ep__intervals_cover(asymmetry):
         ({"observables": ("pears",)}, "pears"),
         ({"solver": "magic"}, "solver is 'magic'; use one of auto"),
         ({"bin_s": 0.0}, "bin_s is 0.0"),
+        ({"lag": 2.5}, "lag is 2.5, window 1; use whole numbers from 1"),
+        ({"device": "gpu"}, "device is 'gpu'; use one of auto, cuda, cpu"),
     ],
 )
 def test_maxent_ep__refuses_bad_options(driven, arguments, message):
@@ -244,6 +246,15 @@ def test_maxent_ep__refuses_bad_states():
         maxent_ep(np.full((500, 3), np.nan))
     with pytest.raises(InputError, match="1 units; one unit alone"):
         maxent_ep(np.zeros((500, 1)))
+    with pytest.raises(InputError, match="of type object; convert them to numbers"):
+        maxent_ep(np.zeros((500, 3), object))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("state", [False, True])
+def test_maxent_ep__finds_nothing_where_nothing_changes(state):
+    est = maxent_ep(np.full((600, 3), state), draws=10, null_draws=19)
+    assert (est.value, est.low, est.high, est.p) == (0.0, 0.0, 0.0, 1.0)
 
 
 def test_maxent_ep_result__reads_in_one_line_and_one_table(driven):
