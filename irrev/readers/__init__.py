@@ -123,11 +123,22 @@ def size(ds: xr.Dataset) -> dict[str, float]:
 
 def findings(ds: xr.Dataset) -> list[list[str]]:
     """Return name, count, action and detail of each check that found something, as text."""
+    bad = _bad_records(ds)
     if "check" not in ds:
-        return []
+        return bad
     names = ("check", "check_count", "check_action", "check_detail")
     columns = (ds[name].to_numpy().tolist() for name in names)
-    return [[str(value) for value in row] for row in zip(*columns, strict=True)]
+    return [[str(value) for value in row] for row in zip(*columns, strict=True)] + bad
+
+
+def _bad_records(ds: xr.Dataset) -> list[list[str]]:
+    """Return one finding on the records that were set aside; reasons never hold their content."""
+    n = ds.sizes.get("bad", 0)
+    if not n:
+        return []
+    first = zip(ds["bad_line"].to_numpy()[:3], ds["bad_reason"].to_numpy()[:3], strict=True)
+    detail = "; ".join(f"line {line}: {reason}" for line, reason in first)
+    return [["bad records", str(n), "set aside", detail + f"; and {n - 3} more" * (n > 3)]]
 
 
 def content_hash(path: str | Path) -> str:

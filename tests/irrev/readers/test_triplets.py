@@ -113,3 +113,12 @@ def test_open_triplets__reads_a_compressed_file(tmp_path):
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(ROW).encode()))
     assert readers.open_source(path, kind="triplets")["triplet"].item() == "a"
+
+
+def test_findings__say_which_records_were_set_aside_and_not_what_they_hold(read):
+    assert readers.findings(read(ROW)) == []
+    ((name, n, action, detail),) = readers.findings(read(ROW, b"{secret", b"", *[b"{secret"] * 3))
+    assert (name, n, action) == ("bad records", "4", "set aside")
+    assert detail.startswith("line 2: ")
+    assert detail.endswith("; and 1 more")
+    assert "secret" not in detail
