@@ -18,6 +18,7 @@ need no dt at all: `irrev.simulate.ou`.
 A force is written once, as a factory: `factory(xp)` returns `force(x, control, out)`, which fills
 `out` from `x` (both of shape (dim, trajectory)) with functions of `xp` (numpy or torch). numba
 compiles the same function; without numba the numpy path gives the same numbers to rounding.
+For torch a factory may return the same force in fewer passes over memory.
 
 Sources: E. Kloeden, E. Platen, Numerical Solution of SDEs (1992); B. Leimkuhler, C. Matthews,
 Appl. Math. Res. Express 2013, 34 (2013) for (5).

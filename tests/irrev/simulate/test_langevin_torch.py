@@ -4,7 +4,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from irrev.errors import InputError  # noqa: E402
-from irrev.simulate.driven import heavy_trap, trap  # noqa: E402
+from irrev.simulate.driven import heavy_trap, quartic_drift, trap  # noqa: E402
 from irrev.simulate.langevin import baoab, euler_maruyama, kicks  # noqa: E402
 from irrev.simulate.langevin_torch import simulate_torch, stream_torch  # noqa: E402
 from irrev.simulate.systems import Ring, bead_chain  # noqa: E402
@@ -49,6 +49,16 @@ def test_simulate_torch__bead_chain_keeps_its_covariance():
     # Euler's variance of mode r is larger by the factor 1 / (1 - r dt / 2), r < 4.
     limit = (4 * np.sqrt(2 / len(x)) + 0.02) * system.cov.max()
     assert np.abs(x.T @ x / len(x) - system.cov).max() < limit
+
+
+def test_quartic_drift__passes_of_torch_add_up_to_the_written_force(rng):
+    x, c = rng.normal(size=(1, 1000)), [8.0, -1.5, 4.0, 0.7]
+    want, got = np.empty_like(x), torch.empty(1, 1000, dtype=torch.float64)
+
+    quartic_drift(np)(x, c, want)
+    quartic_drift(torch)(torch.as_tensor(x), c, got)
+
+    np.testing.assert_allclose(got.numpy(), want, rtol=1e-12, atol=1e-12)
 
 
 def test_stream_torch__refuses_a_scheme_without_a_torch_path():
