@@ -27,7 +27,7 @@ from irrev.control.systems import (
 from irrev.errors import InputError
 from irrev.simulate.langevin import Underdamped
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 
 TASKS: dict[str, Callable[..., ControlTask]] = {
     "translate_trap": translate_trap,
