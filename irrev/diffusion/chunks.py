@@ -5,7 +5,7 @@ this call and all later ones. Memory of a run is then that of one chunk, whateve
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -52,7 +52,7 @@ class Chunked(DenoiserBase):
 
     def __call__(self, x: Tensor, sigma: float | Tensor, cond: Tensor | None = None) -> Tensor:
         """Return D for states (sample, *dim)."""
-        return torch.cat(
+        return _join(
             self._each(len(x), lambda p: self.denoiser(x[p], _part(sigma, p), _rows(cond, p)))
         )
 
@@ -64,11 +64,11 @@ class Chunked(DenoiserBase):
             len(x), lambda p: self.denoiser.jvp(x[p], _part(sigma, p), _rows(cond, p), v[p])
         )
         values, slopes = zip(*pairs, strict=True)
-        return torch.cat(values), torch.cat(slopes)
+        return _join(values), _join(slopes)
 
     def vjp(self, x: Tensor, sigma: float | Tensor, cond: Tensor | None, v: Tensor) -> Tensor:
         """Return the derivative of D . v by x; only one chunk's graph is alive."""
-        return torch.cat(
+        return _join(
             self._each(
                 len(x), lambda p: vjp(self.denoiser, x[p], _part(sigma, p), _rows(cond, p), v[p])
             )
@@ -109,6 +109,10 @@ def vjp(
 
 def _memory_ran_out(error: Exception) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or CPU_MEMORY in str(error)
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))  # no copy of a single one
 
 
 def _part(sigma: float | Tensor, part: slice) -> float | Tensor:

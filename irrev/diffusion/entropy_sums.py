@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from irrev.diffusion.denoiser import Denoiser
-from irrev.diffusion.partitions import Partition, decide, membership, true_sets
+from irrev.diffusion.partitions import Partition, decide_within, membership, true_sets
 from irrev.diffusion.paths import ForwardPaths, Level, NoiseStream, Source, walk
 
 STATS = (
@@ -33,6 +33,7 @@ STATS = (
     "within",
 )
 LOSS_STATS = ("weight", "loss", "loss2", "gain", "gain2", "power", "cross", "data")
+LEVELS_AT_ONCE = 8  # whose statistics are made together; more overflow the caches
 BOOTSTRAP_STREAM = 2**20  # spawn key of the resampling weights, apart from the noise of any batch
 Array = NDArray[np.float64]
 
@@ -109,33 +110,49 @@ def summarise_levels(
     """
     columns = {c: k for k, c in enumerate(conditions)}
     asked = [_Asked.of(question, labels, columns) for question in questions]
-    rows, losses, n_rows = [], [], 0
+    origin = None if clean is None else clean.flatten(1).double()
+    sums, losses, n_rows = [], [], 0
+    pending: list[list[tuple[Tensor, Tensor]]] = []  # small: a row a state, and no coordinates
+    pending_losses: list[Tensor] = []
+
+    def flush() -> None:
+        by_question = zip(asked, zip(*pending, strict=True), strict=True)
+        seen = [_statistics(several, one) for one, several in by_question]
+        table = torch.stack(seen, dim=2) * weights[:, None, None, None]
+        sums.append(torch.tensordot(resamples, table, dims=1))
+        if pending_losses:
+            losses.append(torch.tensordot(resamples, torch.stack(pending_losses, dim=1), dims=1))
+        pending.clear()
+        pending_losses.clear()
+
     for level in levels:
         logits = level.log_ratio + log_prior
-        stats = [_statistics(level, logits, one) for one in asked]
-        table = torch.stack(stats, dim=1) * weights[:, None, None]  # (sample, partition, stat)
-        rows.append(torch.tensordot(resamples, table, dims=1))
-        if clean is not None and level.null is not None:
-            losses.append(resamples @ _losses(level.x, level.null, clean))
+        pending.append([_posterior(level, logits, one) for one in asked])
+        if origin is not None and level.null is not None:
+            pending_losses.append(_losses(level.x, level.null, origin))
         n_rows += (len(level.denoised) + (level.null is not None)) * len(level.x)
-    sums = torch.stack(rows, dim=1).cpu().numpy()
-    loss_sums = torch.stack(losses, dim=1).cpu().numpy() if losses else None
-    return EntropySums(sums, len(labels), n_rows, loss_sums)
+        if len(pending) == LEVELS_AT_ONCE:
+            flush()
+    if pending:
+        flush()
+    entropy_sums = torch.cat(sums, dim=1).cpu().numpy()
+    loss_sums = torch.cat(losses, dim=1).cpu().numpy() if losses else None
+    return EntropySums(entropy_sums, len(labels), n_rows, loss_sums)
 
 
 def _losses(x: Tensor, denoised: Tensor, clean: Tensor) -> Tensor:
-    """Return one row of LOSS_STATS a path.
+    """Return one row of LOSS_STATS a path; `clean` is x_0 in float64, shape (sample, coordinate).
 
     These are |x_0 - D|^2, the gain |x - x_0|^2 - |x - D|^2, |D|^2, D.(x - D) and |x_0|^2. The
     gain's mean is d sigma^2 - E|x - D|^2 without the noise of |x - x_0|^2.
     """
-    d, clean = denoised.flatten(1).double(), clean.flatten(1).double()
-    state = x.flatten(1).double()
-    gap, loss = state - d, (clean - d).square().sum(1)
-    gain = (state - clean).square().sum(1) - gap.square().sum(1)
+    d, state = denoised.flatten(1).double(), x.flatten(1).double()
+    gap, loss = state - d, (clean - d).square_().sum(1)
+    cross = (d * gap).sum(1)
+    gain = (state - clean).square_().sum(1) - gap.square_().sum(1)
     table = (
-        torch.ones_like(loss), loss, loss**2, gain, gain**2, d.square().sum(1),
-        (d * gap).sum(1), clean.square().sum(1),
+        torch.ones_like(loss), loss, loss**2, gain, gain**2, d.square().sum(1), cross,
+        clean.square().sum(1),
     )  # fmt: skip
     return torch.stack(table, dim=1)
 
@@ -155,11 +172,11 @@ def loss_sums(
     -------
         Shape (1 + draw, noise_level, loss stat).
     """
-    rows = []
+    rows, origin = [], data.flatten(1).double()
     with torch.no_grad():
         for sigma in map(float, sigmas):
             x = data + sigma * noise.like(data)
-            rows.append(resamples @ _losses(x, denoiser(x, sigma, cond), data))
+            rows.append(resamples @ _losses(x, denoiser(x, sigma, cond), origin))
     return torch.stack(rows, dim=1).cpu().numpy()
 
 
@@ -168,42 +185,54 @@ class _Asked:
     """A question as it meets the paths of a batch: the same at every level."""
 
     question: Partition
-    columns: Mapping[int, int]
-    index: Tensor  # (class,) column of each class of the question
-    owner: Tensor  # (sample, 1) true set, 0 outside the question
-    inside: Tensor  # (sample, 1) whether the path's class is one of the question's
-    elsewhere: Tensor  # (sample, class) classes outside the true set
+    index: Tensor | slice  # column of each class of the question; a slice copies nothing
+    owner: Tensor  # (sample,) true set, 0 outside the question
+    inside: Tensor  # (sample,) whether the path's class is one of the question's
+    own: Tensor  # (sample, class) classes of the true set
 
     @classmethod
     def of(cls, question: Partition, labels: Tensor, columns: Mapping[int, int]) -> "_Asked":
         owner, device = true_sets(labels, question), labels.device
         own = membership(question).to(device)[owner.clamp_min(0)]
-        index = torch.tensor([columns[c] for c in question.classes], device=device)
-        inside = (owner >= 0).double()[:, None]
-        return cls(question, columns, index, owner.clamp_min(0)[:, None], inside, ~own)
+        taken = [columns[c] for c in question.classes]
+        everything = taken == list(range(len(columns)))
+        index = slice(None) if everything else torch.tensor(taken, device=device)
+        return cls(question, index, owner.clamp_min(0), (owner >= 0).double(), own)
 
 
-def _statistics(level: Level, logits: Tensor, asked: _Asked) -> Tensor:
-    """Return one row of STATS a path, zero for paths outside the partition."""
-    decision = decide(logits, asked.question, asked.columns)
-    log_p, class_log_p = decision.log_probability, decision.class_log_probability
-    surprise, entropy = -log_p.gather(1, asked.owner)[:, 0], decision.entropy
+def _posterior(level: Level, logits: Tensor, asked: _Asked) -> tuple[Tensor, Tensor]:
+    """Return ln p of the question's classes, (sample, class), and |D_true - D_mix|^2/sigma^2."""
+    class_log_p = torch.log_softmax(logits[:, asked.index], 1)
     # D_true - D_mix = sum_c a_c D_c: within the true set minus within the whole question.
-    within = torch.softmax(class_log_p.masked_fill(asked.elsewhere, -torch.inf), 1)
-    coefficients = (within - class_log_p.exp()).to(level.denoised.dtype)
-    gap = torch.einsum("nc,cnd->nd", coefficients, level.denoised[asked.index].flatten(2)).double()
-    columns_out = [
+    if max(map(len, asked.question.sets)) == 1:  # the set is the class
+        within = asked.own.double()
+    else:
+        within = torch.softmax(class_log_p.masked_fill(~asked.own, -torch.inf), 1)
+    coefficients = within.sub_(class_log_p.exp()).to(level.denoised.dtype)
+    gap = torch.einsum("nc,cnd->nd", coefficients, level.denoised[asked.index].flatten(2))
+    return class_log_p, gap.double().square_().sum(1) / level.sigma**2
+
+
+def _statistics(levels: Sequence[tuple[Tensor, Tensor]], asked: _Asked) -> Tensor:
+    """Return STATS, (sample, noise_level, stat); zero for paths outside the partition."""
+    log_ps, rates = zip(*levels, strict=True)
+    n, n_levels = len(rates[0]), len(rates)
+    owner = asked.owner.repeat_interleave(n_levels)[:, None]
+    decision = decide_within(torch.stack(log_ps, dim=1).flatten(0, 1), asked.question)
+    log_p, p = decision.log_probability, decision.probability
+    surprise, entropy = -log_p.gather(1, owner)[:, 0], decision.entropy
+    columns = [
         torch.ones_like(surprise),
         entropy,
         entropy**2,
         surprise,
         surprise**2,
-        (decision.probability * log_p.clamp_min(-1e4) ** 2).sum(1),
-        (decision.probability.argmax(1) == asked.owner[:, 0]).double(),
-        torch.linalg.vecdot(gap, gap) / level.sigma**2,
+        (p * log_p.clamp_min(-1e4).square_()).sum(1),
+        (p.argmax(1) == owner[:, 0]).double(),
+        torch.stack(rates, dim=1).flatten(),
         decision.within,
     ]
-    return torch.stack(columns_out, dim=1) * asked.inside
+    return torch.stack(columns, dim=1).reshape(n, n_levels, -1) * asked.inside[:, None, None]
 
 
 def path_weights(labels: NDArray[np.integer], prior: Array) -> Array:

@@ -131,7 +131,19 @@ def decide(logits: Tensor, question: Partition, columns: Mapping[int, int]) -> D
         Class index -> column of `logits`.
     """
     index = torch.tensor([columns[c] for c in question.classes], device=logits.device)
-    class_log_p = torch.log_softmax(logits[:, index], dim=1)
+    return decide_within(torch.log_softmax(logits[:, index], dim=1), question)
+
+
+def decide_within(class_log_p: Tensor, question: Partition) -> Decision:
+    """Return the posterior of a partition from that of its classes.
+
+    Parameters
+    ----------
+    class_log_p
+        ln p of each class given that it is one of the question's, shape (sample, class).
+    question
+        The partition.
+    """
     sizes = [len(members) for members in question.sets]
     if max(sizes) == 1:  # nothing to add up, and nothing left to ask within a set
         log_p, within = class_log_p, torch.zeros_like(class_log_p)

@@ -261,7 +261,9 @@ def bridge_log_ratio(
     ratio = (sigma_next / sigma) ** 2
     variance = sigma_next**2 * (1 - ratio)
     common = reference.flatten(1).double()
-    gap = denoised.flatten(2).double().sub_(common)
-    left = x_next.flatten(1).double() - ratio * x.flatten(1).double() - (1 - ratio) * common
-    product = torch.linalg.vecdot(gap, left) - 0.5 * (1 - ratio) * torch.linalg.vecdot(gap, gap)
-    return (1 - ratio) / variance * product.T
+    left = x_next.flatten(1).double().sub_(x.flatten(1), alpha=ratio).sub_(common, alpha=1 - ratio)
+    out = torch.empty(len(denoised), len(x), dtype=torch.float64, device=x.device)
+    for k, one in enumerate(denoised):  # one condition at a time: its float64 copies stay cached
+        gap = one.flatten(1).double().sub_(common)
+        torch.sum(torch.sub(left, gap, alpha=0.5 * (1 - ratio)).mul_(gap), 1, out=out[k])
+    return (1 - ratio) / variance * out.T
