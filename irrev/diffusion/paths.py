@@ -164,7 +164,7 @@ def _bridge(
 ) -> Tensor:
     ratio = (sigma_next / sigma) ** 2
     spread = sigma_next * (1 - ratio) ** 0.5
-    return ratio * x + (1 - ratio) * target + spread * noise.like(x)
+    return (ratio * x).add_((1 - ratio) * target).add_(noise.like(x).mul_(spread))
 
 
 def evaluate(denoiser: Denoiser, x: Tensor, sigma: float, cond: Tensor) -> Tensor:
@@ -261,9 +261,10 @@ def bridge_log_ratio(
     ratio = (sigma_next / sigma) ** 2
     variance = sigma_next**2 * (1 - ratio)
     common = reference.flatten(1).double()
-    left = x_next.flatten(1).double().sub_(x.flatten(1), alpha=ratio).sub_(common, alpha=1 - ratio)
+    left = torch.sub(x_next.flatten(1).double(), x.flatten(1), alpha=ratio)
+    left = left.sub_(common, alpha=1 - ratio)
     out = torch.empty(len(denoised), len(x), dtype=torch.float64, device=x.device)
     for k, one in enumerate(denoised):  # one condition at a time: its float64 copies stay cached
-        gap = one.flatten(1).double().sub_(common)
+        gap = one.flatten(1) - common
         torch.sum(torch.sub(left, gap, alpha=0.5 * (1 - ratio)).mul_(gap), 1, out=out[k])
     return (1 - ratio) / variance * out.T
