@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import get_run_logger
+from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 
 from flows import catalogue, progress
@@ -93,7 +94,28 @@ def open_run(config: str, flow: str, scope: Scope = WHOLE) -> Iterator[Run]:
     idle = plan_flow(pipeline, spec, repo, scope).idle
     with at_work(repo), nullcontext("idle") if idle else cluster(pipeline.place()) as place:
         block = pipeline.flows.chosen()[flow]
+        before = repo.resolve()
         yield Run(name, pipeline, spec, block, repo, now, place, scope, {})
+    # the command line writes its page itself, once for all flows
+    if _scheduled() and not scope.branch and repo.resolve() != before:
+        _write_page(pipeline, repo)
+
+
+def _scheduled() -> bool:
+    """Say whether this flow run belongs to a deployment."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.deployment_id)
+
+
+def _write_page(pipeline: Pipeline, repo: Repository) -> None:
+    """Write the report after a scheduled run; its results are safe without it."""
+    from flows.page import write_page  # half a second that the start of a run does not pay
+
+    log = get_run_logger()
+    try:
+        log.info("report %s", write_page(pipeline, repo))
+    except (IrrevError, OSError) as error:
+        log.warning("no report was written: %s", error)
 
 
 # --- ingestion -------------------------------------------------------------------------------

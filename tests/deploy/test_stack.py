@@ -124,6 +124,7 @@ def test_stack__a_worker_picks_a_scheduled_run_up_and_its_result_is_in_the_bucke
         command(running, ROOT, "flows", "log", "-c", lab / "pipeline.yaml", "--json")
     )
     assert version["message"] == "spikes: 2 results, 0 quarantined"
+    assert "2 results from 2 inputs" in (lab / "report" / "index.html").read_text()
 
     # the page of the run, as a browser draws it
     page = browser(f"{running.api.removesuffix('/api')}/runs/flow-run/{run['id']}", tmp_path)
