@@ -197,3 +197,22 @@ def test_learn_ep__t_cells_are_read_and_claim_nothing(data_dir):
     ds = open_source(path, kind="trajectories", dt=24.0, columns="frame particle _ x y z")
     assert ds.sizes["trajectory"] == 258
     assert not learn_ep(ds, null_draws=100).significant
+
+
+@pytest.mark.filterwarnings("ignore")  # of the library's own imports
+def test_from_pylake__takes_tracks_that_the_library_found(rng):
+    """A bright line on a dim kymograph, 80 lines of 0.1 s."""
+    pylake = pytest.importorskip("lumicks.pylake", reason="needs the extra `tracking`")
+    from lumicks.pylake.kymo import _kymo_from_array
+
+    image = rng.poisson(1, (60, 80)).astype(float)
+    line = 30 + np.cumsum(rng.normal(0, 0.3, 80))
+    for t, y in enumerate(line.astype(int)):
+        image[y - 1 : y + 2, t] += 30
+    kymo = _kymo_from_array(image, "r", line_time_seconds=0.1, pixel_size_um=0.1)
+    found = pylake.track_greedy(kymo, "red", track_width=0.5, pixel_threshold=10)
+    ds = from_pylake(found)
+    assert ds.sizes["trajectory"] == len(found) == 1
+    assert float(ds["dt"]) == pytest.approx(0.1)
+    pixel = 0.1 * line.astype(int)
+    np.testing.assert_allclose(ds["position"][:, 0], pixel, atol=0.11)  # one pixel
