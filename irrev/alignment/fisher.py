@@ -105,24 +105,20 @@ def fisher_product(
     -------
         The sum and the number of samples.
     """
-    parameters = {k: p.detach() for k, p in model.named_parameters()}
-    direction = _unflatten(v, parameters)
+    with FORWARD:  # a functional call also swaps the model's own parameters while it lasts
+        parameters = {k: p.detach() for k, p in model.named_parameters()}
 
-    def logits_of(values: Mapping[str, "Tensor"]) -> "Tensor":
-        return functional_call(model, dict(values), (x,)).reshape(-1, n_classes)
+        def logits_of(values: Mapping[str, "Tensor"]) -> "Tensor":
+            return functional_call(model, dict(values), (x,)).flatten(0, -2)
 
-    with torch.no_grad():
-        n_classes = functional_call(model, parameters, (x,)).shape[-1]
-    with FORWARD:
-        logits, tangent = jvp(logits_of, (parameters,), (direction,))[:2]
+        logits, tangent = jvp(logits_of, (parameters,), (_unflatten(v, parameters),))[:2]
         p = torch.softmax(logits, dim=-1)
         if labels is None:
             u = p * (tangent - (p * tangent).sum(-1, keepdim=True))
         else:
-            gradient = torch.nn.functional.one_hot(labels.reshape(-1), n_classes) - p
+            gradient = torch.nn.functional.one_hot(labels.reshape(-1), p.shape[-1]) - p
             u = gradient * (gradient * tangent).sum(-1, keepdim=True)
-        pull = vjp(logits_of, parameters)[1]
-        (back,) = pull(u)
+        (back,) = vjp(logits_of, parameters)[1](u)
     flat = np.concatenate([back[k].detach().cpu().double().numpy().ravel() for k in parameters])
     return FisherSum(flat, logits.shape[0])
 

@@ -57,7 +57,7 @@ def drop_time(result):
 
 
 def test_measure_study__killed_and_resumed_gives_the_same_bits(ref, monkeypatch):
-    """Six batches; the fourth fails. The second time nothing that is kept is computed again."""
+    """Six batches; the fourth call fails. What was kept is not computed again."""
     whole = measure_study(piece(ref), "one", None, 60.0)
     done, resumed, sums = [], [], study.study_sums
 
@@ -70,11 +70,12 @@ def test_measure_study__killed_and_resumed_gives_the_same_bits(ref, monkeypatch)
     monkeypatch.setattr(study, "study_sums", watched)
     with pytest.raises(ValueError, match="killed here"):
         measure_study(piece(ref), "two", None, 60.0)
-    kept = done[:3]
+    kept = sum(k.startswith("two/") for k in Pending(Repository.open(ref)).keys())
+    assert kept
     resumed.append(True)
     done.clear()
     again = measure_study(piece(ref), "two", None, 60.0)
-    assert sorted(done + kept) == [[0], [1], [2], [3], [4], [5]]
+    assert len(done) == 6 - kept
     assert drop_time(again).identical(drop_time(whole))
     assert again["profile"].identical(whole["profile"])
     keys = Pending(Repository.open(ref)).keys()
