@@ -70,7 +70,8 @@ def test_measure_study__killed_and_resumed_gives_the_same_bits(ref, monkeypatch)
     monkeypatch.setattr(study, "study_sums", watched)
     with pytest.raises(ValueError, match="killed here"):
         measure_study(piece(ref), "two", None, 60.0)
-    kept = sum(k.startswith("two/") for k in Pending(Repository.open(ref)).keys())
+    waiting = Pending(Repository.open(ref)).keys()
+    kept = sum(k.startswith("two/") for k in waiting)
     assert kept
     resumed.append(True)
     done.clear()
