@@ -187,10 +187,18 @@ def as_finished(
     with ThreadPoolExecutor(2 * slots(), thread_name_prefix="piece") as pool:
         names = {pool.submit(call, body, args, res): name for name, body, args, res in calls}
         try:
-            for future in as_completed(names):
-                yield names[future], future.result()
+            for future in as_completed(list(names)):
+                if future.exception() is not None:
+                    # what finished beside the one that failed is handed over first
+                    for other in [f for f in names if _succeeded(f)]:
+                        yield names.pop(other), other.result()
+                yield names.pop(future), future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _succeeded(future: Future[Any]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
 
 
 def _begin(

@@ -72,7 +72,7 @@ def test_measure_study__killed_and_resumed_gives_the_same_bits(ref, monkeypatch)
         measure_study(piece(ref), "two", None, 60.0)
     waiting = Pending(Repository.open(ref)).keys()
     kept = sum(k.startswith("two/") for k in waiting)
-    assert kept
+    assert kept in (2, 3)  # all that finished, but one whose answer may still be on its way
     resumed.append(True)
     done.clear()
     again = measure_study(piece(ref), "two", None, 60.0)
