@@ -27,6 +27,7 @@ import dask.config
 import numpy as np
 from dask.distributed import Client, LocalCluster
 
+from flows.worker_settings import use_settings
 from irrev.binning import SpikeBins, bin_spikes
 from irrev.ep.chunks import MappedBins, save_bins
 from irrev.ep.maxent import maxent_ep
@@ -90,6 +91,7 @@ def everywhere(client: Client, function: Callable[[], float]) -> list[float]:
 
 def measured(recording: MappedBins, workers: int, folds: int) -> tuple[MaxEntEp, dict[str, float]]:
     """Run one estimate on fresh worker processes."""
+    use_settings()
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"})
     with (
         LocalCluster(

@@ -19,13 +19,13 @@ from distributed.security import Security
 from httpx import HTTPError
 
 from flows.compute import Compute
+from flows.worker_settings import SETTINGS
 from irrev.errors import ConfigError, MissingExtraError
 
 API = "kubernetes.dask.org/v1"
 MEMORY = 4e9  # of a worker, unless the file says otherwise
 TLS = "/etc/irrev-tls"  # where pods find the certificates
 USER = 10001  # of the image
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LOOK_S = 1.0
 # the operator asks the scheduler by HTTP, which it can where connections are encrypted
 ROUTES = [
@@ -139,7 +139,7 @@ def _pod(
 ) -> dict[str, Any]:
     """Complete a pod around its container: image, secrets, certificates, no privileges."""
     block = compute.kubernetes
-    environment = [*({"name": name, "value": "1"} for name in THREADS), *variables]
+    environment = [*({"name": k, "value": v} for k, v in SETTINGS.items()), *variables]
     container = container | {
         "image": block.image,
         "env": environment,

@@ -25,6 +25,7 @@ from distributed.security import Security
 
 from flows.compute import Compute
 from flows.places import data_folder
+from flows.worker_settings import ALLOCATOR, THREADS
 from irrev.errors import ConfigError, MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -89,8 +90,9 @@ def _options(compute: Compute, logs: Path, resource: str, *, memory: float) -> d
             *("--lifetime", f"{int(_lifetime(walltime))}s"),
         ],
         "job_script_prologue": [
-            *(f"export {v}=1" for v in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")),
-            "export MKL_NUM_THREADS=1 CUBLAS_WORKSPACE_CONFIG=:4096:8",
+            *(f"export {name}={value}" for name, value in THREADS.items()),
+            *(f"export {name}=${{{name}:-{value}}}" for name, value in ALLOCATOR.items()),
+            "export CUBLAS_WORKSPACE_CONFIG=:4096:8",
             *queue.setup,
         ],
     }

@@ -21,6 +21,7 @@ from flows.compute import QUEUES, Compute
 from flows.pods import kubernetes_client
 from flows.queues import logs_folder, queue_client
 from flows.standing import certificates, find_dask
+from flows.worker_settings import use_settings
 from irrev.errors import ConfigError
 from storage.manifest import source_digest
 from tasks.cluster import has_workers, use_client, worker_resource
@@ -155,6 +156,7 @@ def local_cluster(compute: Compute, tls: Security | None = None) -> SpecCluster:
 
     Everything listens on the loopback interface only.
     """
+    use_settings()
     options: dict[str, Any] = {"host": LOOPBACK, "port": 0, "dashboard_address": f"{LOOPBACK}:0"}
     return SpecCluster(
         scheduler={

@@ -14,6 +14,7 @@ import yaml
 
 from flows.config import load
 from flows.deploy import complete_pod
+from flows.worker_settings import SETTINGS
 
 ROOT = Path(__file__).parents[2]
 VERSION = "1.31"  # of Kubernetes
@@ -49,6 +50,11 @@ def test_dockerfile__user_is_not_root_and_versions_are_pinned():
     assert re.search(r"^ARG BASE=python:\d+\.\d+\.\d+-\w+", text, re.M)
     assert "-c constraints.txt" in text
     assert "HEALTHCHECK" in text
+
+
+def test_dockerfile__sets_what_workers_start_with():
+    text = (ROOT / "Dockerfile").read_text()
+    assert all(f"{name}={value}" in text for name, value in SETTINGS.items())
 
 
 def test_dockerfile__copies_only_what_the_context_has():

@@ -1,5 +1,6 @@
 """Encrypted connections with a real scheduler and worker on loopback."""
 
+import os
 import stat
 
 import pytest
@@ -7,7 +8,7 @@ from cryptography import x509
 from dask.distributed import Client, SpecCluster
 from typer.testing import CliRunner
 
-from flows import cli
+from flows import cli, worker_settings
 from flows.certs import make_certificates, passing, security
 from flows.compute import Compute
 from flows.runners import cluster, local_cluster
@@ -30,6 +31,19 @@ def scheduler(certs):
     made: SpecCluster = local_cluster(Compute(workers=1, device="cpu"), security(certs))
     with made:
         yield made.scheduler_address
+
+
+def test_local_cluster__workers_start_with_our_allocator_and_with_what_the_user_has_set(
+    monkeypatch,
+):
+    for name in worker_settings.ALLOCATOR:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "3")
+    with local_cluster(Compute(workers=1, device="cpu")) as made, Client(made) as client:
+        found = client.run(lambda: dict(os.environ))
+    for environment in found.values():
+        expected = worker_settings.SETTINGS | {"MALLOC_ARENA_MAX": "3"}
+        assert {k: environment[k] for k in expected} == expected
 
 
 def test_certs__only_the_owner_can_read_them_and_the_authority_signs_no_more(certs):

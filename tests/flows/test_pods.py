@@ -140,6 +140,7 @@ def test_manifests__limits_memory_gpu_and_certificates_reach_the_pods():
         values = {e["name"]: e["value"] for e in container["env"]}
         assert values["DASK_SCHEDULER_ADDRESS"] == "tls://irrev-1-scheduler.irrev.svc:8786"
         assert values["OMP_NUM_THREADS"] == "1"
+        assert values["MALLOC_ARENA_MAX"] == "1"
         assert container["envFrom"] == [{"secretRef": {"name": "s3"}}]
         assert f"{TLS}/worker.key" in container["args"]
     without = manifests(Compute.model_validate(PLAIN), "irrev-1")[0]

@@ -55,6 +55,7 @@ def test_slurm__each_group_asks_for_its_memory_time_and_gpu(tmp_path):
     for script, resource in ((cpu, "CPU=1"), (gpu, "GPU=1")):
         assert f"--resources {resource}" in script[-1]
         assert "--memory-limit" in script[-1]
+        assert "export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1}" in script
         assert "--dashboard-address 127.0.0.1:0" in script[-1]  # no page for the network
     # a worker leaves in good order a minute before its job is ended
     assert "--lifetime 7140s" in cpu[-1]
