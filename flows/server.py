@@ -15,11 +15,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from flows.places import data_folder
 from flows.standing import find_server, healthy
 from irrev.errors import IrrevError
 
 LOOPBACK = "127.0.0.1"
+PORTS = 5  # tried; another process may take one before the server listens
 START_S = 300.0  # a new home on a busy machine takes 15 to 30 s, on a crowded one over 90
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 DRAIN_S = 3.0  # task states reach the database a little after the flow ends
@@ -45,10 +48,12 @@ def server() -> Iterator[str]:
     if url := os.environ.get("PREFECT_API_URL"):
         yield url
         return
-    standing = find_server()
-    url = standing.url if standing else f"http://{LOOPBACK}:{free_port()}/api"
+    process = None
+    if standing := find_server():
+        url = standing.url
+    else:
+        process, url = start_server(with_parent=True)
     os.environ.update({"PREFECT_HOME": str(home()), "PREFECT_API_URL": url})
-    process = None if standing else start_server(url, with_parent=True)
     try:
         yield url
         if process:
@@ -59,22 +64,38 @@ def server() -> Iterator[str]:
             _end(process)
 
 
-def start_server(url: str, *, with_parent: bool) -> Child:
-    """Start a server at `url` and wait until it answers; it may end with this process."""
+def start_server(*, with_parent: bool, port: int = 0) -> tuple[Child, str]:
+    """Start a server and wait until it answers; it may end with this process.
+
+    Parameters
+    ----------
+    with_parent
+        End it with this process.
+    port
+        Wanted on loopback; another one if it is taken, also in the seconds until the server
+        listens: others start servers too.
+
+    Returns
+    -------
+        The process and the address of its API.
+    """
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
-    port = url.removesuffix("/api").rpartition(":")[2]
-    command = [sys.executable, "-m", "prefect", "server", "start"]
-    command += ["--host", LOOPBACK, "--port", port]
-    environment = os.environ | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": url}
     log = folder / "server.log"
-    process = start_process(command, log, environment, with_parent=with_parent)
-    try:
-        _wait_healthy(f"{url}/health", process, log)
-    except BaseException:
-        _end(process)
-        raise
-    return process
+    for _ in range(PORTS):
+        port = free_port(port)
+        url = f"http://{LOOPBACK}:{port}/api"
+        command = [sys.executable, "-m", "prefect", "server", "start"]
+        command += ["--host", LOOPBACK, "--port", str(port)]
+        environment = os.environ | {"PREFECT_HOME": str(folder), "PREFECT_API_URL": url}
+        process = start_process(command, log, environment, with_parent=with_parent)
+        try:
+            if _answers(process, port, log):
+                return process, url
+        except BaseException:
+            _end(process)
+            raise
+    raise IrrevError(f"{PORTS} ports were taken while the Prefect server started; see {log}.")
 
 
 def start_process(
@@ -102,14 +123,32 @@ def _end(process: Child) -> None:
         process.kill()
 
 
-def _wait_healthy(url: str, process: Child, log: Path) -> None:
+def _answers(process: Child, port: int, log: Path) -> bool:
+    """Wait until the server answers; False if its port was taken by another process meanwhile."""
     deadline = time.monotonic() + START_S
-    while not healthy(url):
+    while not (_listens(process, port) and healthy(f"http://{LOOPBACK}:{port}/api/health")):
         if process.poll() is not None:
+            if free_port(port) != port:
+                return False
             raise IrrevError(f"the local Prefect server ended at once; the reason is in {log}.")
         if time.monotonic() > deadline:
             raise IrrevError(f"no local Prefect server within {START_S:.0f} s; see {log}.")
         time.sleep(0.1)
+    return True
+
+
+def _listens(process: Child, port: int) -> bool:
+    """Say whether it is this server that listens there, not a stranger's."""
+    try:
+        parent = psutil.Process(process.pid)
+        family = [parent, *parent.children(recursive=True)]
+        return any(
+            c.laddr and c.laddr.port == port and c.status == psutil.CONN_LISTEN
+            for p in family
+            for c in p.net_connections("tcp")
+        )
+    except psutil.Error:
+        return False
 
 
 def _end_with_parent() -> None:

@@ -4,9 +4,9 @@ A process counts only if its id and its moment of birth are those on record: an 
 to another process after a crash or a restart of the machine is stale, and ignored.
 """
 
+import http.client
 import json
 import os
-import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,5 +115,5 @@ def healthy(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return answer.status == 200
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):  # nobody, or somebody else
         return False

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from flows import standing
 from flows.compute import Compute
 from flows.places import data_folder
-from flows.server import LOOPBACK, START_S, Child, free_port, start_process, start_server
+from flows.server import START_S, Child, start_process, start_server
 from flows.standing import Dask, Process, Server, Standing
 from irrev.errors import IrrevError
 from storage.manifest import source_digest
@@ -68,8 +68,8 @@ def _alone() -> Iterator[None]:
 
 
 def _new_server() -> Server:
-    url = f"http://{LOOPBACK}:{free_port(UI_PORT)}/api"
-    return Server(_process(start_server(url, with_parent=False)), url)
+    child, url = start_server(with_parent=False, port=UI_PORT)
+    return Server(_process(child), url)
 
 
 def _new_dask(compute: Compute) -> Dask:

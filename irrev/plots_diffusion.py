@@ -44,7 +44,7 @@ def entropy_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
                alpha=0.15, linewidth=0)  # fmt: skip
     ax.axhline(0.5, color=GREY, ls="--", linewidth=0.8)
     ax.set(ylabel="entropy left (share)", ylim=(0, 1.05))
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=9, frameon=False)
     return ax
 
 
@@ -56,7 +56,7 @@ def rate_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.plot(sigma, one["rate_mix"], color=PALETTE[1], ls="--", label="mixture form (I-MMSE)")
     ax.axhline(0, color=GREY, linewidth=0.8)
     ax.set(ylabel="dH / d ln σ (nat)")
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=9, frameon=False)
     return ax
 
 
@@ -72,7 +72,7 @@ def bandwidth_curves(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         ax.plot(sigma, value, color=PALETTE[k], label=text, ls=("-", "--", ":")[k])
         ax.fill_between(sigma, value - error, value + error, color=PALETTE[k], alpha=0.2)
     ax.set(ylabel="dH(x₀|x) / d ln σ (nat)")
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=9, frameon=False)
     return ax
 
 
@@ -87,7 +87,7 @@ def decision_law(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax
         Where to draw.
     """
-    ax = ax or new_axes(5.0, 4.6)
+    ax = ax or new_axes(4.8, 4.4)
     x, y = ds["half_distance"].to_numpy(), ds["sigma_half"].to_numpy()
     low, high = ds["sigma_half_low"].to_numpy(), ds["sigma_half_high"].to_numpy()
     use = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
@@ -97,7 +97,7 @@ def decision_law(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     names = ds["partition"].to_numpy()
     for k in use if len(use) <= FEW else _extremes(x, y, use):
         ax.annotate(
-            str(names[k]), (x[k], y[k]), xytext=(6, -9), textcoords="offset points", fontsize=8
+            str(names[k]), (x[k], y[k]), xytext=(6, -9), textcoords="offset points", fontsize=9
         )
     ends = np.concatenate([x[use], low[use], high[use]])
     top, bottom = 1.08 * float(ends.max()), 0.92 * float(ends.min()) if len(use) > FEW else 0.0
@@ -125,7 +125,7 @@ def guidance_curves(runs: Mapping[float, xr.Dataset], ax: Axes | None = None) ->
     ax
         Where to draw.
     """
-    ax = ax or new_axes(6.4, 3.6)
+    ax = ax or new_axes(4.8, 3.4)
     for k, (weight, ds) in enumerate(list(runs.items())[:SHOWN]):
         sigma, one = _levels(ds, ax), ds.isel(partition=0)
         colour, prior = PALETTE[k % len(PALETTE)], float(one["entropy_prior"])
@@ -136,7 +136,7 @@ def guidance_curves(runs: Mapping[float, xr.Dataset], ax: Axes | None = None) ->
         ax.plot(sigma, one["cross_entropy"] / prior, color=colour, ls="--", linewidth=1)
     ax.axhline(0.5, color=GREY, ls="--", linewidth=0.8)
     ax.set(ylabel="entropy left (share)", ylim=(0, 1.1))
-    ax.legend(fontsize=8, frameon=False)
+    ax.legend(fontsize=9, frameon=False)
     return ax
 
 
@@ -151,7 +151,7 @@ def speed_costs(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
         Where to draw.
     """
     names = [str(n) for n in ds["schedule"].to_numpy() if str(n)]
-    ax = ax or new_axes(6.4, 0.5 * len(names) + 1.3)
+    ax = ax or new_axes(4.8, 0.5 * len(names) + 1.8)
     place = np.arange(len(names), dtype=float)
     for k, (name, text) in enumerate(
         {"c2": "from the loss", "c2_flow": "flow that is run"}.items()
@@ -167,7 +167,7 @@ def speed_costs(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     ax.axvline(float(ds["w2_lower"]), color=GREY, ls="--", linewidth=0.8, label="moment bound")
     ax.set_yticks(place, names)
     ax.set(xlabel="speed cost c₂ (data units squared per time)", ylim=(len(names) - 0.5, -0.5))
-    ax.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    ax.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncol=2)
     return ax
 
 

@@ -35,5 +35,5 @@ def test_shipped_file__runs_without_noise_and_its_page_is_readable(tmp_path):
         assert int(seen["pictures"]) >= 20
         assert int(seen["empty"]) == 0
         assert int(seen["scroll"]) <= width
-        assert float(seen["smallest"]) >= 7.5
+        assert float(seen["smallest"]) >= 8.0
         assert int(seen["clipped"]) == 0
