@@ -38,6 +38,7 @@ from irrev.control.records import METHOD_VERSION as PROTOCOLS_VERSION
 from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
+from irrev.ep.spin_study import METHOD_VERSION as SPINS_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
 from irrev.errors import ConfigError
 from irrev.readers import content_hash
@@ -578,7 +579,7 @@ SPECS: dict[str, FlowSpec] = {
     "spins": FlowSpec(
         name="spins",
         method="multipartite",
-        version=METHOD_VERSION,
+        version=SPINS_VERSION,
         read_config=_read_spins,
         stage_config=_measure_spins,
         cost=_cost_spins,

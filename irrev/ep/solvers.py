@@ -127,8 +127,10 @@ def bb(
     return ascent.fit(converged=converged and not ascent.separable)
 
 
-def chord(train: Dual, validation: Dual | None = None) -> Fit:
-    """Maximise f by `lbfgs` in the metric of the full covariance.
+def chord(
+    train: Dual, validation: Dual | None = None, *, max_iterations: int = MAX_ITERATIONS
+) -> Fit:
+    """Maximise f by `lbfgs` in the metric of the full covariance; one iteration: Newton-1.
 
     Raises
     ------
@@ -140,7 +142,8 @@ def chord(train: Dual, validation: Dual | None = None) -> Fit:
         raise InputError(
             f"{d:,} observables have no covariance that fits; use solver lbfgs or newton."
         )
-    return lbfgs(train, validation, metric=_Factored(covariance_metric(train.observables)))
+    metric = _Factored(covariance_metric(train.observables))
+    return lbfgs(train, validation, metric=metric, max_iterations=max_iterations)
 
 
 class _Factored:

@@ -23,7 +23,7 @@ from scipy.sparse import csc_array
 
 from irrev.errors import InputError
 
-BATCH = 1 << 20  # redraws whose random numbers are drawn at a time: 16 MiB
+BATCH = 1 << 20  # redraws whose numbers are held at a time: 8 MiB an array
 MIN_WARM_UP = 100  # sweeps before the first state of a chunk
 
 
@@ -200,8 +200,13 @@ def virtual_flips(
 
     One stored state so yields N attempts.
     """
-    chance = flip_probability(states, coupling, beta=beta, field=field)
-    return rng.random(states.shape) < chance
+    flips = np.empty(states.shape, bool)
+    rows = max(BATCH // states.shape[1], 1)
+    for k in range(0, states.shape[0], rows):
+        part = states[k : k + rows]
+        chance = flip_probability(part, coupling, beta=beta, field=field)
+        flips[k : k + rows] = rng.random(part.shape) < chance
+    return flips
 
 
 def spin_ep(
@@ -212,8 +217,23 @@ def spin_ep(
     field: NDArray[np.float64] | None = None,
 ) -> float:
     """Return eq. (1) over the given states, nats per redraw."""
-    aligned = _aligned(states, coupling, beta, field)
-    return float(np.mean(-2.0 * aligned / (1.0 + np.exp(2.0 * aligned))))
+    return float(np.mean(spin_ep_by_unit(states, coupling, beta=beta, field=field)))
+
+
+def spin_ep_by_unit(
+    states: NDArray[np.int8],
+    coupling: NDArray[np.float64],
+    *,
+    beta: float,
+    field: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the terms of eq. (1), nats per redraw of each spin, shape (spin,)."""
+    total = np.zeros(states.shape[1])
+    rows = max(BATCH // states.shape[1], 1)
+    for k in range(0, states.shape[0], rows):
+        aligned = _aligned(states[k : k + rows], coupling, beta, field)
+        total += np.sum(-2.0 * aligned / (1.0 + np.exp(2.0 * aligned)), axis=0)
+    return total / states.shape[0]
 
 
 def _aligned(
