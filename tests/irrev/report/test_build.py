@@ -133,6 +133,8 @@ def test_page__renders_in_a_browser_without_errors_overflow_or_clipped_labels(
     assert int(report["scroll"]) <= width  # the page itself never scrolls sideways
     assert float(report["smallest"]) >= 8.0  # px, of any label in a figure
     assert int(report["clipped"]) == 0
+    assert int(report["cells"]) > 40
+    assert int(report["hidden"]) == 0  # every column is in sight, verdicts and notes too
 
 
 def look(page: str, width: int, folder: Path) -> dict[str, str]:
@@ -167,6 +169,15 @@ frame.onload = () => {
   data.pictures = pictures.length;
   data.empty = pictures.filter(p => p.getBoundingClientRect().height < 40).length;
   data.scroll = page.documentElement.scrollWidth;
+  let hidden = 0;
+  const cells = [...page.querySelectorAll("tbody th, tbody td")];
+  for (const cell of cells) {
+    const view = cell.closest(".scroll").getBoundingClientRect();
+    const r = cell.getBoundingClientRect();
+    if (r.width && (r.left < view.left - 1 || r.right > view.right + 1)) hidden += 1;
+  }
+  data.cells = cells.length;
+  data.hidden = hidden;
   let smallest = 99, clipped = 0;
   for (const picture of pictures) {
     const box = picture.getBoundingClientRect();
