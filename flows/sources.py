@@ -102,6 +102,10 @@ class Units(Model):
     seed: int | None = Field(
         default=None, ge=0, description="of the draw: the same units in all conditions; none: 0"
     )
+    activity: Literal["recording", "condition"] = Field(
+        default="recording",
+        description="where active units are counted; condition: each has units of its own",
+    )
 
 
 class Conditions(Model):

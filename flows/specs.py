@@ -39,6 +39,7 @@ from irrev.diffusion import METHOD_VERSION as DIFFUSION_VERSION
 from irrev.ep.currents import METHOD_VERSION as CURRENTS_VERSION
 from irrev.ep.maxent import METHOD_VERSION
 from irrev.ep.spin_study import METHOD_VERSION as SPINS_VERSION
+from irrev.ep.subsets import METHOD_VERSION as STUDY_VERSION
 from irrev.ep.witness_solve import METHOD_VERSION as WITNESS_VERSION
 from irrev.errors import ConfigError
 from irrev.readers import content_hash
@@ -140,6 +141,14 @@ def _read_spikes(source: SpikesSource) -> dict[str, Any]:
     }
 
 
+def _units(source: SpikesSource, *, counted: bool) -> dict[str, Any]:
+    """Return the rules that choose units; where activity is counted only if some rule counts."""
+    rules = source.units.model_dump(exclude_none=True)
+    if not counted and not rules.keys() & {"min_active", "most_active"}:
+        rules.pop("activity")
+    return rules
+
+
 def _measure_spikes(block: SpikesBlock, source: SpikesSource) -> dict[str, Any]:
     return {
         "bin": block.bin,
@@ -148,7 +157,7 @@ def _measure_spikes(block: SpikesBlock, source: SpikesSource) -> dict[str, Any]:
         "stream": block.stream,
         "interval": block.interval.model_dump(),
         "null": block.null.model_dump(),
-        "units": source.units.model_dump(exclude_none=True),
+        "units": _units(source, counted=False),
     }
 
 
@@ -182,7 +191,7 @@ def _measure_study(block: StudyBlock, source: SpikesSource) -> dict[str, Any]:
         "ep": block.ep.model_dump(exclude={"method", "trajectory"}),
         "interval": block.interval.model_dump(),
         "null": block.null.model_dump(),
-        "units": source.units.model_dump(exclude_none=True),
+        "units": _units(source, counted=True),
     }
 
 
@@ -561,7 +570,7 @@ SPECS: dict[str, FlowSpec] = {
     "study": FlowSpec(
         name="study",
         method="subsets",
-        version=METHOD_VERSION,
+        version=STUDY_VERSION,
         read_config=_read_spikes,
         stage_config=_measure_study,
         cost=_cost_study,

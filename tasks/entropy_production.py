@@ -34,9 +34,9 @@ def read_bins(
 ) -> tuple[Selection, SpikeBins]:
     """Read a recording, select its units and bin it."""
     spans = np.asarray(config["selection"], dtype=np.float64)
-    chosen = select_units(
-        load_input(ref, group, at), **config["units"], bin_s=config["bin"], within=spans
-    )
+    rules = dict(config["units"])
+    within = spans if rules.pop("activity", "") == "condition" else None
+    chosen = select_units(load_input(ref, group, at), **rules, bin_s=config["bin"], within=within)
     return chosen, bin_spikes(chosen.dataset, bin_s=config["bin"], intervals=spans)
 
 

@@ -10,7 +10,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.subsets import candidates, measure_subset, subsets_row
+from irrev.ep.subsets import measure_subset, subsets_row
+from irrev.readers.selection import active_fraction
 from storage.repository import StoreRef
 from tasks.entropy_production import read_bins, statistics
 from tasks.pieces import Piece, Result, run_pieces
@@ -22,8 +23,11 @@ def _recording(
 ) -> tuple[SpikeBins, NDArray[np.int64]]:
     """Keep a recording in a worker: reading and binning it cost as much as a small subset."""
     options = json.loads(config)
-    _, bins = read_bins(ref, at, group, options)
-    return bins, candidates(bins, options["min_active"])
+    chosen, bins = read_bins(ref, at, group, options)
+    own = options["units"]["activity"] == "condition"
+    within = np.asarray(options["selection"], np.float64) if own else None
+    active = active_fraction(chosen.dataset, options["bin"], within)
+    return bins, np.flatnonzero(active >= options["min_active"])
 
 
 def describe(ref: StoreRef, at: str, group: str, config: str, seed: int) -> Result:
@@ -40,7 +44,8 @@ def measure(
     bins, units = _recording(ref, at, group, config)
     options = json.loads(config)
     fit = {**options["ep"], **statistics(options)}
-    return {"subset": measure_subset(bins, units, size=size, draw=draw, seed=seed, options=fit)}
+    drawn = {"size": size, "draw": draw, "draw_seed": options["units"].get("seed", 0)}
+    return {"subset": measure_subset(bins, units, **drawn, seed=seed, options=fit)}
 
 
 def infer_subsets(

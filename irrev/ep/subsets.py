@@ -1,8 +1,9 @@
 """Entropy production against population size: random subsets of the units of a recording.
 
 The units that are active in at least a given part of the bins are the candidates; subsets of each
-size are drawn from them without replacement, several times. A subset depends on the seed, its
-size and the number of its draw only. The protocol of the published neural study: bins of 10 ms,
+size are drawn from them without replacement, several times. A subset depends on the candidates, a
+seed of draws, its size and its number only, so that conditions of a recording are compared over
+the same units. The protocol of the published neural study: bins of 10 ms,
 units active in at least 2 % of them, 50 to 300 units, 10 draws, nats per spike.
 
 Draws of one recording overlap, so their spread is no standard error of the recording's value. The
@@ -24,17 +25,11 @@ from irrev.binning import SpikeBins
 from irrev.ep.maxent import maxent_ep
 from irrev.errors import InputError
 
-VALUES = ("ep_per_step", "ep_per_spike")
-
-
-def candidates(bins: SpikeBins, min_active: float) -> NDArray[np.int64]:
-    """Return the units that are active in at least a part `min_active` of the bins."""
-    counts = np.bincount(bins.indices, minlength=bins.n_units)
-    return np.flatnonzero(counts >= min_active * bins.n_bins)
+METHOD_VERSION = 3  # raise it when numbers change
 
 
 def draw_subset(units: NDArray[np.int64], size: int, draw: int, seed: int) -> NDArray[np.int64]:
-    """Draw `size` of the units, ascending."""
+    """Draw `size` of the units, ascending; the same for all conditions of a recording."""
     rng = np.random.default_rng([seed, size, draw])
     return np.sort(rng.choice(units, size, replace=False))
 
@@ -72,11 +67,13 @@ def measure_subset(
     *,
     size: int,
     draw: int,
+    draw_seed: int,
     seed: int,
     options: dict[str, Any],
 ) -> xr.Dataset:
     """Estimate the entropy production of one subset; one row along `subset`."""
-    ep = maxent_ep(take_units(bins, draw_subset(units, size, draw, seed)), seed=seed, **options)
+    chosen = draw_subset(units, size, draw, draw_seed)
+    ep = maxent_ep(take_units(bins, chosen), seed=seed, **options)
     scalars = {
         "subset_size": size,
         "subset_draw": draw,

@@ -7,6 +7,7 @@ from flows.config import load
 from flows.explain import full_text
 from flows.quantities import SECONDS, format_quantity
 from flows.sources import Units
+from flows.specs import SPECS
 from irrev.errors import ConfigError
 
 
@@ -130,5 +131,21 @@ def test_format_quantity__keeps_the_value(text):
 def test_units__a_draw_has_a_seed_of_its_own():
     """Conditions of one recording are compared over the same units."""
     units = Units.model_validate({"draw": 3, "seed": 5})
-    assert units.model_dump(exclude_none=True) == {"draw": 3, "seed": 5}
-    assert Units().model_dump(exclude_none=True) == {}
+    assert units.model_dump(exclude_unset=True) == {"draw": 3, "seed": 5}
+    assert units.activity == "recording"
+
+
+def test_units__where_activity_is_counted_is_read_by_rules_that_count(project):
+    """Results that no rule of activity touches are not measured again for its sake."""
+
+    def read(flow, **units):
+        path = project(sources__pair__units=units, flows={flow: {"sources": ["pair"]}})
+        config = load(path)
+        spec, block = SPECS[flow], getattr(config.flows, flow)
+        return spec.stage_config(block, config.sources["pair"])["units"]
+
+    assert read("spikes") == {}
+    assert read("spikes", draw=3) == {"draw": 3}
+    assert read("spikes", most_active=3) == {"most_active": 3, "activity": "recording"}
+    assert read("spikes", min_active=0.1, activity="condition")["activity"] == "condition"
+    assert read("study") == {"activity": "recording"}
