@@ -1,10 +1,16 @@
 """What `deploy` refuses before it talks to a server; the rest is in tests/deploy/test_stack.py."""
 
+from pathlib import Path
+
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from flows import cli
 from flows.server import free_port
+from flows.specs import SPECS
+
+ROOT = Path(cli.__file__).parents[1]
 
 
 @pytest.fixture
@@ -41,3 +47,12 @@ def test_deploy__names_the_pools_and_asks_for_the_image(project):
 @pytest.mark.usefixtures("nowhere")
 def test_deploy__finds_a_mistake_now_and_not_every_night(project):
     assert "is not a key" in refusal("-c", project(flows__spikes__ep__fold=5))
+
+
+@pytest.mark.parametrize("pool", ["local", "docker", "kubernetes"])
+def test_prefect_file__schedules_every_flow_whose_sources_grow(pool):
+    """Protocols are the exception: they optimise systems that the file itself defines."""
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    there = {d["entrypoint"] for d in deployments if d["work_pool"]["name"] == pool}
+    assert there >= {f"flows/{name}.py:{name}" for name in SPECS if name != "protocols"}
+    assert all(d["schedules"] for d in deployments)
