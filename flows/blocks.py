@@ -8,7 +8,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 from flows import driven_tasks
 from flows.diffusion_models import AnyDiffusionModel, DigitsModel, Levels, Sets
 from flows.model import Model
-from flows.quantities import Hertz, Seconds
+from flows.quantities import Hertz, Micrometres, Seconds
 
 
 class Interval(Model):
@@ -93,6 +93,9 @@ class Further(Model):
     )
     memory: int = Field(default=0, ge=0, description="longest lag of the memory curve, bins")
     areas: bool = Field(default=False, description="within and between areas, and their pairs")
+    distances: list[Micrometres] = Field(
+        default=[], description="pairs up to each distance, then all, `[100 um, 300 um]`"
+    )
     methods: bool = Field(default=False, description="MaxEnt beside other methods")
     neep: Neep = Neep()
 

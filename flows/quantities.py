@@ -15,6 +15,7 @@ SECONDS = {
     "d": 86400.0,
 }
 HERTZ = {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6}
+MICROMETRES = {"um": 1.0, "mm": 1e3}
 BYTES = {"MB": 1e6, "MiB": 2.0**20, "GB": 1e9, "GiB": 2.0**30}
 NUMBER = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z%]*)\s*")
 
@@ -62,3 +63,4 @@ def _writer(units: dict[str, float]) -> PlainSerializer:
 Seconds = Annotated[float, _parser(SECONDS, "10 ms"), _writer(SECONDS)]
 Hertz = Annotated[float, _parser(HERTZ, "128 Hz"), _writer(HERTZ)]
 Bytes = Annotated[float, _parser(BYTES, "2 GB"), _writer(BYTES)]
+Micrometres = Annotated[float, _parser(MICROMETRES, "100 um"), _writer(MICROMETRES)]

@@ -150,10 +150,13 @@ def _units(source: SpikesSource, *, counted: bool) -> dict[str, Any]:
 
 
 def _measure_spikes(block: SpikesBlock, source: SpikesSource) -> dict[str, Any]:
+    further = block.further.model_dump()
+    if not further["distances"]:  # younger than many results: these stay valid
+        del further["distances"]
     return {
         "bin": block.bin,
         "ep": block.ep.model_dump(exclude={"method"}),
-        "further": block.further.model_dump(),
+        "further": further,
         "stream": block.stream,
         "interval": block.interval.model_dump(),
         "null": block.null.model_dump(),

@@ -5,6 +5,7 @@ orders          nested sets in the given order
 memory          pairs at lag 1, then at longer lags
 within          pairs within areas, then between them
 areas           each pair of areas
+distances       pairs of near units, then those further apart
 methods         MaxEnt, one Newton step, uncertainty relation, counting
 neep            a network of antisymmetric output
 """
@@ -26,7 +27,13 @@ from irrev.ep.estimates import (
     of_methods,
     spikes_per_step,
 )
-from irrev.ep.hierarchy import Level, area_levels, hierarchy_ep, memory_levels
+from irrev.ep.hierarchy import (
+    Level,
+    area_levels,
+    distance_levels,
+    hierarchy_ep,
+    memory_levels,
+)
 from irrev.ep.maxent import maxent_ep
 from irrev.errors import InputError
 
@@ -39,6 +46,7 @@ def further_names(further: Mapping[str, Any]) -> list[str]:
     names += ["orders"] if further["orders"] else []
     names += ["memory"] if further["memory"] > 1 else []
     names += ["within", "areas"] if further["areas"] else []
+    names += ["distances"] if further.get("distances") else []
     names += ["methods"] if further["methods"] else []
     return [*names, *(["neep"] if further["neep"]["use"] else [])]
 
@@ -84,7 +92,7 @@ def further_estimates(
         other = bin_spikes(units, bin_s=float(value), intervals=spans)
         ep = maxent_ep(other, **fit, **rest, null_draws=null_draws)
         rows = [of_maxent(ep, "sweep", f"{1000 * float(value):g} ms")]
-    elif kind in ("orders", "memory", "within"):
+    elif kind in ("orders", "memory", "within", "distances"):
         window = further["memory"] if kind == "memory" else 1
         if kind == "orders" and "delayed" in further["orders"]:
             window = max(2, further["memory"])
@@ -107,6 +115,8 @@ def _levels(kind: str, units: xr.Dataset, further: Mapping[str, Any]) -> Sequenc
         return memory_levels(further["memory"])
     if kind == "within":
         return area_levels(_area_names(units))
+    if kind == "distances":
+        return distance_levels(_distances(units), sorted(further["distances"]))
     sets = further["orders"]
     return [Level("+".join(sets[: k + 1]), tuple(sets[: k + 1])) for k in range(len(sets))]
 
@@ -115,6 +125,13 @@ def _area_names(units: xr.Dataset) -> NDArray[np.str_]:
     if "area" not in units:
         raise InputError("the recording names no areas; leave `areas` out.")
     return units["area"].to_numpy().astype(str)
+
+
+def _distances(units: xr.Dataset) -> NDArray[np.float64]:
+    if "x_um" not in units or "y_um" not in units:
+        raise InputError("the recording holds no positions of units; leave `distances` out.")
+    x, y = (units[n].to_numpy().astype(np.float64) for n in ("x_um", "y_um"))
+    return np.hypot(x[:, None] - x, y[:, None] - y)
 
 
 def _areas(units: xr.Dataset, bins: SpikeBins, options: Options) -> list[Estimate]:

@@ -17,6 +17,7 @@ CAPTIONS = {
     "orders": "by order of interaction; each level holds the one before",
     "memory": "by memory: pairs at longer lags added one lag after another, per bin of the window",
     "within": "within areas, then between them as well",
+    "distances": "by distance between units, um: near pairs, then those further apart as well",
     "areas": "pairs of areas; each is a bound of the whole, they do not add up",
     "methods": "by method on the same test parts; crosses are biased upwards",
 }

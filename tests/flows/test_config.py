@@ -149,3 +149,16 @@ def test_units__where_activity_is_counted_is_read_by_rules_that_count(project):
     assert read("spikes", most_active=3) == {"most_active": 3, "activity": "recording"}
     assert read("spikes", min_active=0.1, activity="condition")["activity"] == "condition"
     assert read("study") == {"activity": "recording"}
+
+
+def test_further__distances_are_lengths_and_only_named_where_asked_for(project):
+    """A key that came later must not make old results look out of date."""
+    flow = {"sources": ["pair"]}
+    plain = load(project(flows={"spikes": flow}))
+    spec, source = SPECS["spikes"], plain.sources["pair"]
+    assert "distances" not in spec.stage_config(plain.flows.spikes, source)["further"]
+    asked = flow | {"further": {"distances": ["100 um", "0.3 mm"]}}
+    config = load(project(flows={"spikes": asked}))
+    assert spec.stage_config(config.flows.spikes, source)["further"]["distances"] == [100, 300]
+    with pytest.raises(ConfigError, match=r"needs a unit \(um, mm\)"):
+        load(project(flows={"spikes": flow | {"further": {"distances": [100]}}}))

@@ -15,6 +15,7 @@ FURTHER = {
     "orders": ["lin", "pair"],
     "memory": 2,
     "areas": True,
+    "distances": [150.0],
     "methods": True,
     "neep": NEEP,
 }
@@ -35,6 +36,8 @@ def units() -> xr.Dataset:
             "spike_times_index": ("unit", np.cumsum([t.size for t in trains])),
             "observed_start": ("observed", [0.0]),
             "observed_stop": ("observed", [40.0]),
+            "x_um": ("unit", 100.0 * np.arange(4)),
+            "y_um": ("unit", np.zeros(4)),
             "area": ("unit", np.array(["ca1", "ca1", "adn", "adn"], object)),
         }
     )
@@ -73,3 +76,13 @@ def test_further_estimates__nested_levels_say_what_they_add(units):
 def test_further_estimates__areas_need_names(units):
     with pytest.raises(InputError, match="names no areas"):
         table(units.drop_vars("area"), "areas")
+
+
+def test_further_estimates__near_pairs_carry_what_neighbours_do(units):
+    """A unit follows its neighbour at 100 um; pairs beyond 150 um add less."""
+    found = table(units, "distances")
+    assert found["label"].values.tolist() == ["up to 150", "all"]
+    assert found["n_observables"].values.tolist() == [3, 6]
+    assert found["added_low"].values[0] > found["added_high"].values[1]
+    with pytest.raises(InputError, match="no positions"):
+        table(units.drop_vars("x_um"), "distances")
