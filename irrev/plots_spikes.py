@@ -112,22 +112,31 @@ def population_size(ds: xr.Dataset, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     ds
-        Rows of kind `study/subsets`; one line a condition.
+        Rows of kind `study/subsets`; one line for each of `study_groups`.
     ax
         Where to draw.
     """
     ax = ax or new_axes(4.8, 3.4)
-    done = ds["status"].to_numpy().astype(str) == "done"
-    conditions = ds["condition"].to_numpy().astype(str)
-    for k, name in enumerate(dict.fromkeys(conditions[done])):
-        rows = ds.isel(shard=np.flatnonzero(done & (conditions == name)))
-        size, mean, sem, _ = subset_means(rows)
+    groups = study_groups(ds)
+    for k, (name, rows) in enumerate(groups.items()):
+        size, mean, sem, _ = subset_means(ds.isel(shard=rows))
         _errorbar(ax, size, [mean, mean - sem, mean + sem], k, name)
     ax.axhline(0, color="0.6", linewidth=0.8)
     ax.set(xlabel="units", ylabel="EP bound (nat per spike)")
-    if done.any():
-        ax.legend(frameon=False)
+    if groups:
+        ax.legend(frameon=False, fontsize=8)
     return ax
+
+
+def study_groups(ds: xr.Dataset) -> dict[str, list[int]]:
+    """Return the measured rows of each source of the pipeline under each condition, by name."""
+    found: dict[str, list[int]] = {}
+    columns = (ds[n].to_numpy().astype(str) for n in ("source", "condition", "status"))
+    for i, (source, condition, status) in enumerate(zip(*columns, strict=True)):
+        if status == "done":
+            name = source.partition("/")[0] + ("" if condition == "all" else f", {condition}")
+            found.setdefault(name, []).append(i)
+    return found
 
 
 def subset_means(

@@ -117,12 +117,12 @@ def study(ds: xr.Dataset, extras: Extras) -> Section:
         pictures.append(
             picture(
                 plots.population_size(ds),
-                alt="EP bound per spike against the number of units, one line a condition.",
+                alt="EP bound per spike against the number of units, by source and condition.",
                 caption="Random subsets of active units: mean and standard error over recordings "
                 "and draws. Draws of one recording overlap.",
             )
         )
-        tables.append(_size_table(ds.isel(shard=done)))
+        tables.append(_size_table(ds))
     head = ["source", "condition", "active units", "subsets", "largest", "nat per spike", "p", "q"]
     values, missing = [], []
     for i in range(ds.sizes["shard"]):
@@ -156,12 +156,11 @@ def study(ds: xr.Dataset, extras: Extras) -> Section:
 
 def _size_table(ds: xr.Dataset) -> TableBlock:
     rows = []
-    conditions = ds["condition"].to_numpy().astype(str)
-    for name in dict.fromkeys(conditions):
-        part = ds.isel(shard=np.flatnonzero(conditions == name))
-        for size, mean, sem, n in zip(*plots.subset_means(part), strict=True):
+    for name, shards in plots.study_groups(ds).items():
+        means = plots.subset_means(ds.isel(shard=shards))
+        for size, mean, sem, n in zip(*means, strict=True):
             rows.append([name, f"{size:.0f}", f"{mean:.4g}", f"{sem:.2g}", str(n)])
-    head = ["condition", "units", "nat per spike", "s.e.m.", "subsets"]
+    head = ["source, condition", "units", "nat per spike", "s.e.m.", "subsets"]
     return TableBlock("By size", head, rows)
 
 

@@ -46,3 +46,12 @@ def test_subset_means__average_over_recordings_and_draws():
     assert mean.tolist() == [2.0, 6.0]
     np.testing.assert_allclose(sem, [1 / np.sqrt(3), 1.0])
     assert count.tolist() == [3, 2]
+
+
+def test_study_groups__join_the_recordings_of_a_source_and_keep_conditions_apart():
+    ds = table(["retina/a", "mouse", "mouse", "retina/b"], [1.0] * 4)
+    ds["condition"] = ("shard", np.array(["all", "sleep", "wake", "all"], object))
+    groups = plots.study_groups(ds)
+    assert groups == {"retina": [0, 3], "mouse, sleep": [1], "mouse, wake": [2]}
+    ds["status"] = ("shard", np.array(["quarantined", "done", "done", "failed"], object))
+    assert plots.study_groups(ds) == {"mouse, sleep": [1], "mouse, wake": [2]}
