@@ -142,12 +142,16 @@ def _local(compute: Compute) -> Iterator[Client]:
     dask = find_dask()
     if dask is not None and dask.code == source_digest():
         tls = security(certificates())
-        with Client(dask.address, security=tls, timeout="20s") as client:
+        with Client(dask.address, security=tls, timeout="20s", direct_to_workers=True) as client:
             yield client
         return
     if dask is not None:
         log.warning("the workers of `up` run older code: not used; `up` again replaces them")
-    with local_cluster(compute) as cluster, Client(cluster) as client:
+    # results and questions go past the scheduler: all workers are on this machine
+    with (
+        local_cluster(compute) as cluster,
+        Client(cluster, direct_to_workers=True) as client,
+    ):
         yield client
 
 

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Event, Thread
 from typing import Any, TypeVar
 
@@ -52,6 +52,7 @@ COUNT_S = 5.0  # workers are counted this often
 LOOK_S = 1.0  # a body that waits in a queue is looked at this often
 QUEUES = 20  # limits after which one that never began is given up
 BEGUN = "irrev-begun"
+MOST_DESKS = 4  # workers that may die of one question
 
 _client: Client | None = None
 _least = 1
@@ -253,12 +254,27 @@ def _give_up(client: Client, future: Any) -> None:
         log.warning("a worker that hangs could not be started anew: %s", error)
 
 
+class Desk:
+    """An actor on a worker: answers in a thread of its own, past the queue of bodies."""
+
+    def call(
+        self, work: Callable[..., Any], args: tuple[Any, ...]
+    ) -> tuple[Any, Used | None, Exception | None]:
+        """Call, and return what was raised: what fails otherwise is the way here."""
+        try:
+            result, used = used_by(work, args, {})
+        except Exception as error:  # raised again by the asker
+            return None, None, error
+        return result, used, None
+
+
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The workers as a crew (`irrev.ep.streaming.Crew`) for the pieces of one piece of work."""
 
     client: Client
     addresses: tuple[str, ...]
+    _desks: dict[int, Any] = field(default_factory=dict, repr=False)  # worker -> its future
 
     @property
     def size(self) -> int:
@@ -274,14 +290,55 @@ class Workers:
             future.release()
 
     def each(self, work: Callable[..., Any], args: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Do piece k on worker k, or on another one if that has died."""
-        futures = [
-            self.client.submit(
-                work, *a, workers=[address], allow_other_workers=True, pure=False, priority=1
+        """Do piece k on worker k, or on another one if that has died.
+
+        A question costs a message there and back, not a task: it neither passes through the
+        scheduler's books nor waits behind bodies that compute.
+        """
+        calls = [self._ask(k, work, a) for k, a in enumerate(args)]
+        return [self._answer(k, call, work, args[k]) for k, call in enumerate(calls)]
+
+    def _ask(self, k: int, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        if k not in self._desks:
+            _await_scheduler(self.client)
+            self._desks[k] = self.client.submit(
+                Desk, actor=True, pure=False, workers=[self.addresses[k]], allow_other_workers=True
             )
-            for address, a in zip(self.addresses, args, strict=False)
-        ]
-        return [future.result(LIMIT_S) for future in futures]
+        try:
+            return self._desks[k].result(FETCH_S).call(work, args)
+        except (OSError, RuntimeError, CancelledError) as error:  # its worker has died
+            return error
+
+    def _answer(self, k: int, call: Any, work: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        for attempt in range(MOST_DESKS):
+            try:
+                if isinstance(call, Exception):
+                    raise call
+                result, used, error = self._wait(k, call)
+            except (OSError, RuntimeError, CancelledError):
+                if attempt == MOST_DESKS - 1:
+                    raise
+                log.info("worker %s is gone: its part is done elsewhere", self.addresses[k])
+                self._desks.pop(k, None)
+                call = self._ask(k, work, args)
+                continue
+            if error is not None:
+                raise error
+            usage.add(used)
+            return result
+        raise AssertionError  # the last attempt returned or raised
+
+    def _wait(self, k: int, call: Any) -> tuple[Any, Used, Exception | None]:
+        """Wait for an answer while its worker is there."""
+        end = time.monotonic() + LIMIT_S
+        while True:
+            try:
+                return call.result(LOOK_S)
+            except TimeoutError:
+                if call.done():
+                    return call.result()
+                if self._desks[k].status != "finished" or time.monotonic() > end:
+                    raise OSError(f"no answer from {self.addresses[k]}.") from None
 
 
 def crew() -> Workers | None:

@@ -73,18 +73,43 @@ def weighted_sum(
     lag: int = 1,
 ) -> NDArray[np.float64]:
     """Return sum_t w_t (s1 s0' - s0 s1'), shape (unit, unit), antisymmetric."""
-    pairs, units = np.zeros((n_units, n_units)), np.zeros(n_units)
-    module = _compiled()
-    if module is not None:
-        weights = np.ascontiguousarray(weights)
-        module.pair_sums(indptr, indices.view(np.uint32), starts, lag, weights, pairs, units)
-    else:
+    total = PairTotal(n_units)
+    total.add(indptr, indices, starts, weights, lag=lag)
+    return total.antisymmetric()
+
+
+class PairTotal:
+    """A weighted sum of the pair observables over several stretches of data."""
+
+    def __init__(self, n_units: int) -> None:
+        self._pairs, self._units = np.zeros((n_units, n_units)), np.zeros(n_units)
+
+    def add(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        *,
+        lag: int = 1,
+    ) -> None:
+        """Add one stretch."""
+        module = _compiled()
+        if module is not None:
+            spikes = (indptr, indices.view(np.uint32), starts)
+            weights = np.ascontiguousarray(weights)
+            module.pair_sums(*spikes, lag, weights, self._pairs, self._units)
+            return
         for part in _parts(starts.size):
-            b0, b1 = _ends(indptr, indices, starts[part], n_units, lag)
+            b0, b1 = _ends(indptr, indices, starts[part], self._units.size, lag)
             weighted = b1 * weights[part, None]
-            pairs += weighted.T @ b0
-            units += 2.0 * (weighted.sum(axis=0) - weights[part] @ b0)
-    return 4.0 * (pairs - pairs.T) - (units[:, None] - units[None, :])
+            self._pairs += weighted.T @ b0
+            self._units += 2.0 * (weighted.sum(axis=0) - weights[part] @ b0)
+
+    def antisymmetric(self) -> NDArray[np.float64]:
+        """Return sum_t w_t (s1 s0' - s0 s1'), shape (unit, unit)."""
+        units = self._units[:, None] - self._units[None, :]
+        return 4.0 * (self._pairs - self._pairs.T) - units
 
 
 def unit_counts(

@@ -32,11 +32,11 @@ class Plan:
     chunk: int
     stretch: int  # transitions of a resampled piece, at most
 
-    def of_block(self, block: int) -> tuple[Recording, Cells, list[tuple[int, int]]]:
+    def of_block(self, block: int) -> tuple[Cells, list[tuple[int, int]]]:
         """Return what a worker needs to read one block."""
         first, last = np.searchsorted(self.cells.block, [block, block + 1])
         cells = self.cells.part(int(first), int(last))
-        return self.recording, cells, readable(cells, self.chunk)
+        return cells, readable(cells, self.chunk)
 
 
 def readable(cells: Cells, chunk: int) -> list[tuple[int, int]]:

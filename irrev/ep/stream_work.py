@@ -32,6 +32,7 @@ Index = NDArray[np.int64]
 Along = Literal["line", "scale", "change"]  # a + s c, s a, s c
 TRAIN, HELD, TEST = 0, 1, 2
 MOST_KEPT = 64  # memories of one process: folds of recordings measured side by side
+KEEP_BYTES = 2**27  # of chunks that a process keeps as read, of all recordings together
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +99,15 @@ class _Memory:
 
 
 _kept: OrderedDict[tuple[str, int], _Memory] = OrderedDict()
+_read: dict[tuple[str, int], "Chunk"] = {}  # batch and first cell -> chunk
 
 
 def forget(prefix: str) -> None:
     """Drop what this process keeps of an estimate."""
     for key in [k for k in _kept if k[0].startswith(prefix)]:
         del _kept[key]
+    for key in [k for k in _read if k[0].startswith(prefix)]:
+        del _read[key]
 
 
 def answer(batch: Batch, asks: list[Ask]) -> list[Answer]:
@@ -115,13 +119,24 @@ def answer(batch: Batch, asks: list[Ask]) -> list[Answer]:
     if any(fold.reads for fold in live):
         offset = 0
         for first, last in batch.chunks:
-            chunk = read_chunk(batch.recording, batch.cells.part(first, last))
+            chunk = _chunk(batch, first, last)
             for fold in live:
                 fold.use(chunk, slice(first, last), offset)
             offset += chunk.starts.size
     for fold in live:
         fold.end()
     return [fold.answer for fold in folds]
+
+
+def _chunk(batch: Batch, first: int, last: int) -> "Chunk":
+    """Return a chunk, as kept or read; the first ones are kept while there is room."""
+    kept = _read.get((batch.key, first))
+    if kept is not None:
+        return kept
+    chunk = read_chunk(batch.recording, batch.cells.part(first, last))
+    if sum(c.nbytes for c in _read.values()) + chunk.nbytes <= KEEP_BYTES:
+        _read[batch.key, first] = chunk
+    return chunk
 
 
 class _Fold:
@@ -134,13 +149,14 @@ class _Fold:
         self.memory = _recall(batch, ask)
         self.answer = Answer(self.memory is None, [])
         self.part = batch.part_of_cell(ask.fold)
+        self.total = None if ask.shift is None else kernels.PairTotal(self.n_units)
         self.matrices = [
             None if x is None else coupling_matrix(x) for x in (ask.restore, ask.direction)
         ]
 
     @property
     def reads(self) -> bool:
-        return self.ask.shift is not None or any(m is not None for m in self.matrices)
+        return self.total is not None or any(m is not None for m in self.matrices)
 
     @property
     def kept(self) -> _Memory:
@@ -161,15 +177,15 @@ class _Fold:
         for target, matrix in zip((self.kept.a, self.kept.c), self.matrices, strict=True):
             if matrix is not None:
                 target[offset + wanted] = chunk.values(wanted, matrix)
-        if self.ask.shift is not None:
+        if self.total is not None and self.ask.shift is not None:
             rows = np.flatnonzero(part == TRAIN)
             weight = np.exp(-self.kept.a[offset + rows] - self.ask.shift)
-            total = chunk.total(rows, np.rint(np.ldexp(weight, self.ask.bits)), self.n_units)
-            before = self.answer.gradient
-            self.answer.gradient = total if before is None else before + total
+            chunk.add_to(self.total, rows, np.rint(np.ldexp(weight, self.ask.bits)))
 
     def end(self) -> None:
-        """Answer what needs the new direction."""
+        """Answer what needs the new direction or all chunks."""
+        if self.total is not None:
+            self.answer.gradient = pair_vector(self.total.antisymmetric())
         self.answer.tilts += [self._tilt(t) for t in self.ask.tilts]
 
     def _tilt(self, tilt: Tilt) -> Array:
@@ -248,12 +264,15 @@ class Chunk:
         """Return theta . g of some transitions."""
         return kernels.values(self.indptr, self.indices, self.starts[rows], matrix)
 
-    def total(self, rows: Index, weights: Array, n_units: int) -> Array:
-        """Return sum_t q_t g_t for integer weights: exact, hence in any order, shape (pair,)."""
-        starts = self.starts[rows]
-        return pair_vector(
-            kernels.weighted_sum(self.indptr, self.indices, starts, weights, n_units)
-        )
+    def add_to(self, total: kernels.PairTotal, rows: Index, weights: Array) -> None:
+        """Add sum_t q_t g_t for integer weights: exact, hence in any order."""
+        total.add(self.indptr, self.indices, self.starts[rows], weights)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        arrays = (self.indptr, self.indices, self.starts, self.cell, self.place)
+        return sum(a.nbytes for a in arrays)
 
 
 def read_chunk(recording: Recording, cells: Cells) -> Chunk:
@@ -284,18 +303,18 @@ class BlockCounts:
 def count_block(recording: Recording, cells: Cells, chunks: list[tuple[int, int]]) -> BlockCounts:
     """Sum the observables of one block and count its spikes, chunk by chunk."""
     n = recording.n_units
-    total, either, both = np.zeros(n * (n - 1) // 2), np.zeros(n, np.int64), np.zeros(n, np.int64)
+    total, either, both = kernels.PairTotal(n), np.zeros(n, np.int64), np.zeros(n, np.int64)
     active, busy = [], []
     for first, last in chunks:
         chunk = read_chunk(recording, cells.part(first, last))
         rows = np.arange(chunk.starts.size)
-        total += chunk.total(rows, np.ones(rows.size), n)
+        chunk.add_to(total, rows, np.ones(rows.size))
         ends, pairs = kernels.unit_counts(chunk.indptr, chunk.indices, chunk.starts, n)
         either, both = either + ends, both + pairs
         counts = np.diff(chunk.indptr)[chunk.starts]
         active.append(np.bincount(chunk.cell, counts, last - first).astype(np.int64))
         busy.append(np.bincount(chunk.cell, minlength=last - first))
-    single = total.astype(np.float32)
+    single = pair_vector(total.antisymmetric()).astype(np.float32)
     return BlockCounts(single, either, both, np.concatenate(active), np.concatenate(busy))
 
 
@@ -311,20 +330,51 @@ class HeldSums:
     e2: Array  # sum of exp(-a - top)^2
 
 
-def evaluate_block(
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One block, and the fold whose couplings were not fitted on it."""
+
+    fold: int
+    cells: Cells
+    chunks: list[tuple[int, int]]
+
+
+def count_blocks(
+    recording: Recording, blocks: list[tuple[Cells, list[tuple[int, int]]]]
+) -> list[BlockCounts]:
+    """Count some blocks."""
+    return [count_block(recording, *block) for block in blocks]
+
+
+def evaluate_blocks(
     recording: Recording,
-    cells: Cells,
-    chunks: list[tuple[int, int]],
-    thetas: list[Array],
+    blocks: list[Block],
+    thetas: dict[int, list[Array]],
+    stretch: int,
+    series: bool,
+) -> list[tuple[list[HeldSums], Array | None]]:
+    """Evaluate the couplings of each block's fold on it; blocks of a fold follow one another."""
+    found = []
+    matrices, fold = [], -1
+    for block in blocks:
+        if block.fold != fold:
+            fold, matrices = block.fold, [coupling_matrix(t) for t in thetas[block.fold]]
+        found.append(_evaluate(recording, block, matrices, stretch, series))
+    return found
+
+
+def _evaluate(
+    recording: Recording,
+    block: Block,
+    matrices: list[NDArray[np.floating]],
     stretch: int,
     series: bool,
 ) -> tuple[list[HeldSums], Array | None]:
-    """Evaluate couplings on one block; `series`: give a of the first ones too, (transition,)."""
-    matrices = [coupling_matrix(t) for t in thetas]
-    sums: list[list[tuple[NDArray[Any], ...]]] = [[] for _ in thetas]
+    """Evaluate one block; `series`: give a of the first couplings too, (transition,)."""
+    sums: list[list[tuple[NDArray[Any], ...]]] = [[] for _ in matrices]
     values: list[Array] = []
-    for first, last in chunks:
-        part = cells.part(first, last)
+    for first, last in block.chunks:
+        part = block.cells.part(first, last)
         chunk = read_chunk(recording, part)
         size, label = _stretches(part.size, stretch, chunk)
         busy = np.bincount(label, minlength=size.size)

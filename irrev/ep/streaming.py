@@ -27,7 +27,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,11 +45,13 @@ from irrev.ep.stream_work import (
     Array,
     Ask,
     Batch,
+    Block,
     BlockCounts,
+    HeldSums,
     Index,
     answer,
-    count_block,
-    evaluate_block,
+    count_blocks,
+    evaluate_blocks,
     forget,
     part_of_cell,
 )
@@ -60,6 +62,8 @@ from irrev.stats import deal_blocks
 CHUNK = 65_536  # transitions in memory at a time, about
 CELL = 2048  # transitions whose sums are told apart, about
 FIT_BYTES = 2**29  # of directions and gradients in the asking process
+MESSAGE_BYTES = 2**26  # of block sums or couplings that travel to or from a worker at a time
+T = TypeVar("T")
 
 
 class Crew(Protocol):
@@ -140,16 +144,10 @@ def stream_ep(
     """
     crew = Alone() if crew is None else crew
     plan, rngs = make_plan(recording, folds, n_blocks, chunk, seed)
-    blocks = range(n_blocks)
-    counts: list[BlockCounts] = list(crew.map(count_block, [plan.of_block(b) for b in blocks]))
+    counts = _count(plan, crew)
     sums = np.stack([c.total for c in counts])
     ends = _fit(plan, counts, sums, crew)
-    thetas = [[e.fit.theta, e.newton, e.current] for e in ends]
-    args = [
-        (*plan.of_block(b), thetas[plan.fold_of_block[b]], plan.stretch, trajectory)
-        for b in blocks
-    ]
-    tests, series = zip(*crew.map(evaluate_block, args), strict=True)
+    tests, series = _evaluate(plan, ends, trajectory, crew)
     return make_result(plan, counts, sums, ends, tests, series, rngs, (level, draws, null_draws))
 
 
@@ -166,6 +164,55 @@ def make_plan(
     cells = cut_cells(source.segments, n_blocks, cell=stretch * ceil(CELL / stretch))
     dealing, *rest = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     return Plan(source, cells, deal_blocks(n_blocks, folds, dealing), chunk, stretch), rest
+
+
+# --- blocks --------------------------------------------------------------------------------------
+
+
+def _count(plan: Plan, crew: Crew) -> list[BlockCounts]:
+    n_pairs = plan.recording.n_units * (plan.recording.n_units - 1) // 2
+    n_blocks = plan.fold_of_block.size
+    at_once = crew.size * max(MESSAGE_BYTES // (4 * n_pairs), 1)
+    found: list[BlockCounts] = []
+    for first in range(0, n_blocks, at_once):
+        blocks = range(first, min(first + at_once, n_blocks))
+        args = [
+            (plan.recording, [plan.of_block(b) for b in share])
+            for share in deal(blocks, crew.size)
+        ]
+        found += collect(crew.each(count_blocks, args))
+    return found
+
+
+def _evaluate(
+    plan: Plan, ends: list[FoldEnd], trajectory: bool, crew: Crew
+) -> tuple[list[list[HeldSums]], list[Array | None]]:
+    """Evaluate all couplings on their test blocks: fitted, one step, and its direction."""
+    at_once = max(MESSAGE_BYTES // (24 * ends[0].current.size), 1)
+    found: dict[int, tuple[list[HeldSums], Array | None]] = {}
+    for first in range(0, len(ends), at_once):
+        folds = range(first, min(first + at_once, len(ends)))
+        thetas = {f: [ends[f].fit.theta, ends[f].newton, ends[f].current] for f in folds}
+        blocks = [b for f in folds for b in np.flatnonzero(plan.fold_of_block == f).tolist()]
+        tests = [Block(int(plan.fold_of_block[b]), *plan.of_block(b)) for b in blocks]
+        args = [
+            (plan.recording, share, thetas, plan.stretch, trajectory)
+            for share in deal(tests, crew.size)
+        ]
+        found |= zip(blocks, collect(crew.each(evaluate_blocks, args)), strict=True)
+    ordered = [found[b] for b in range(plan.fold_of_block.size)]
+    return [sums for sums, _ in ordered], [series for _, series in ordered]
+
+
+def deal(pieces: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Deal pieces to workers like cards; rates change along a recording."""
+    return [pieces[k::size] for k in range(min(size, len(pieces)))]
+
+
+def collect(shares: Sequence[Sequence[T]]) -> list[T]:
+    """Put dealt pieces back into their order."""
+    n = sum(len(share) for share in shares)
+    return [shares[i % len(shares)][i // len(shares)] for i in range(n)]
 
 
 # --- fitting -------------------------------------------------------------------------------------
@@ -211,10 +258,8 @@ class Conversation:
     def __init__(self, plan: Plan, busy: Index, crew: Crew) -> None:
         self.plan, self.crew = plan, crew
         self.key = uuid.uuid4().hex
-        chunks = readable(plan.cells, plan.chunk)
         self.batches, self.cell_ids = [], []
-        for k in range(min(crew.size, len(chunks))):
-            mine = chunks[k :: crew.size]  # dealt like cards: rates change along a recording
+        for k, mine in enumerate(deal(readable(plan.cells, plan.chunk), crew.size)):
             ids = np.concatenate([np.arange(a, b) for a, b in mine])
             cells = Cells(*(x[ids] for x in (plan.cells.start, plan.cells.stop, plan.cells.block)))
             ends = np.cumsum([b - a for a, b in mine]).tolist()

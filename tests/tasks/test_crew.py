@@ -3,7 +3,8 @@
 import logging
 import os
 import signal
-from threading import Timer
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,42 @@ from irrev.simulate.spikes import simulate_spikes
 from tasks.cluster import Workers
 
 OPTIONS = {"draws": 100, "null_draws": 19, "chunk": 4000}
+
+
+@dataclass
+class Deadly:
+    """Workers of which the first is killed while it computes its fifteenth answer."""
+
+    crew: Workers
+    flag: Path
+    asked: int = 0
+
+    @property
+    def size(self):
+        return self.crew.size
+
+    def each(self, work, args):
+        self.asked += 1
+        if self.asked != 15:
+            return self.crew.each(work, args)
+        return self.crew.each(die_once, [(work, str(self.flag), *a) for a in args])
+
+
+def die_once(work, flag, *args):
+    """Kill this process if none has died before, in the middle of the work."""
+    result = work(*args)
+    try:
+        Path(flag).touch(exist_ok=False)
+    except FileExistsError:
+        return result
+    os.kill(os.getpid(), signal.SIGKILL)
+    return None
+
+
+def fail(k):
+    if k:
+        raise ValueError(f"piece {k}")
+    return k
 
 
 @pytest.mark.slow
@@ -38,10 +75,11 @@ def test_workers__a_killed_worker_changes_no_number(tmp_path):
         together = stream_ep(recording, crew=crew, **OPTIONS)
         assert together.value == alone.value
         np.testing.assert_array_equal(together.theta, alone.theta)
-        victim = client.run(os.getpid, workers=[crew.addresses[0]])[crew.addresses[0]]
-        killer = Timer(1.0, os.kill, (victim, signal.SIGKILL))
-        killer.start()
-        survived = stream_ep(recording, crew=crew, **OPTIONS)
-        killer.join()
+        flag = tmp_path / "died"
+        survived = stream_ep(recording, crew=Deadly(crew, flag), **OPTIONS)
+        assert flag.exists()
+        with pytest.raises(ValueError, match="piece 1"):
+            crew.each(fail, [(0,), (1,)])
+        assert crew.each(abs, [(-1,), (-2,)]) == [1, 2]
     assert survived.value == pytest.approx(alone.value, rel=1e-6)
     np.testing.assert_allclose(survived.theta, alone.theta, rtol=1e-5, atol=1e-9)
