@@ -3,10 +3,36 @@
 Everything is pure and takes its generator or indices as an argument.
 """
 
+from numbers import Integral
+
 import numpy as np
 from numpy.typing import NDArray
 
 from irrev.errors import InputError
+
+
+def check_seed(seed: int) -> int:
+    """Return a seed that generators take; refuse anything but a whole number from 0.
+
+    Raises
+    ------
+    InputError
+        If it is negative or no whole number.
+    """
+    if not isinstance(seed, Integral) or seed < 0:
+        raise InputError(f"seed is {seed!r}; use a whole number from 0 up, for example seed=1.")
+    return int(seed)
+
+
+def generators(seed: int, n: int) -> list[np.random.Generator]:
+    """Return independent generators of one seed, for the parts of an estimate that draw.
+
+    Raises
+    ------
+    InputError
+        If the seed is not a whole number from 0 up.
+    """
+    return [np.random.default_rng(s) for s in np.random.SeedSequence(check_seed(seed)).spawn(n)]
 
 
 def deal_blocks(n_blocks: int, n_folds: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ from irrev.ep.crossfit import FoldFit, block_sums, cross_fit
 from irrev.ep.plugin import MAX_UNITS, plugin_ep
 from irrev.ep.samples import build_samples
 from irrev.ep.validation import HeldOut, bootstrap, cut_blocks, noise_fraction, pooled
-from irrev.stats import circular_block_counts, deal_blocks
+from irrev.stats import circular_block_counts, deal_blocks, generators
 
 if TYPE_CHECKING:
     from irrev.ep.neep import Training
@@ -74,9 +74,7 @@ def compare_ep(
         One row a method, in the order of the module's table.
     """
     samples = build_samples(bins, bin_s=bin_s, observables=observables)
-    dealing, drawing, counting = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
-    )
+    dealing, drawing, counting = generators(seed, 3)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
     samples, fold_of_block = samples.take(kept), deal_blocks(n_blocks, folds, dealing)
     joint = samples.observables

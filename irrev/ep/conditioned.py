@@ -27,7 +27,7 @@ from irrev.ep.composite import Restricted
 from irrev.ep.samples import Given, Samples, build_samples
 from irrev.ep.validation import cut_blocks
 from irrev.errors import InputError
-from irrev.stats import benjamini_hochberg, deal_blocks
+from irrev.stats import benjamini_hochberg, deal_blocks, generators
 
 MIN_SAMPLES = 200  # of a label: 40 to test and 40 to choose on in each of 5 folds
 
@@ -106,9 +106,7 @@ def conditioned_ep(
         raise InputError(
             f"{label.shape} labels for samples that start up to step {last}; pass one a step."
         )
-    dealing, drawing, null = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
-    )
+    dealing, drawing, null = generators(seed, 3)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
     samples, fold_of_block = samples.take(kept), deal_blocks(n_blocks, folds, dealing)
     names, index, count = np.unique(label[samples.starts], return_inverse=True, return_counts=True)
@@ -236,9 +234,7 @@ def area_ep(
     label = np.asarray(areas).astype(str)
     if label.shape != (samples.n_units,):
         raise InputError(f"{label.shape} areas for {samples.n_units} units; pass one a unit.")
-    dealing, drawing, null = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
-    )
+    dealing, drawing, null = generators(seed, 3)
     kept, block = cut_blocks(samples.starts, n_blocks)
     samples, fold_of_block = samples.take(kept), deal_blocks(n_blocks, folds, dealing)
     names, index = np.unique(label, return_inverse=True)

@@ -29,7 +29,7 @@ from irrev.ep.samples import Part, Samples, build_samples, joined
 from irrev.ep.solvers import lbfgs
 from irrev.ep.validation import cut_blocks
 from irrev.errors import InputError
-from irrev.stats import deal_blocks
+from irrev.stats import deal_blocks, generators
 
 PAIRED = ("pair", "delayed", "same-time", "current")  # sets that a mask of pairs restricts
 
@@ -145,7 +145,7 @@ def hierarchy_ep(
     InputError
         If a level does not hold the one before.
     """
-    dealing, drawing = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    dealing, drawing = generators(seed, 2)
     names = list(dict.fromkeys(name for one in levels for name in one.sets))
     samples = build_samples(bins, bin_s=bin_s, observables=names, lag=lag, window=window)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)

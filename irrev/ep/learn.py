@@ -57,7 +57,7 @@ from irrev.ep.learned import COARSE, LearnedEp
 from irrev.ep.stage import centre_tracks, remove_drift
 from irrev.ep.steps import Array, Tracks, cut_blocks, select, step_count, tracks_from
 from irrev.errors import InputError
-from irrev.stats import deal_blocks, integrated_autocorrelation_time
+from irrev.stats import check_seed, deal_blocks, integrated_autocorrelation_time
 
 __all__ = ["METHOD_VERSION", "learn_ep"]
 
@@ -143,7 +143,7 @@ def learn_ep(
     (True, True)
     """
     check_draws(level, draws, null_draws)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     prepared = prepare(
         x,
         dt=dt,

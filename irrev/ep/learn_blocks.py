@@ -46,7 +46,7 @@ from irrev.ep.learn import SAMPLE, notes_for, resolve_diffusion
 from irrev.ep.learned import LearnedEp
 from irrev.ep.steps import Array, Index, Steps, Tracks, add_up, step_count, steps_of
 from irrev.errors import InputError
-from irrev.stats import deal_blocks
+from irrev.stats import check_seed, deal_blocks
 
 Load = Callable[[int], Tracks]
 Map = Callable[[Callable[..., Any], Sequence[tuple[Any, ...]]], Iterable[Any]]
@@ -112,7 +112,7 @@ def learn_blocks(
             f"{n_blocks} blocks in {folds} folds; need folds >= 3 and blocks >= folds."
         )
     check_draws(level, draws, null_draws)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     first = load(0)
     increments = measure_increments(first)
     D, rule = resolve_diffusion(diffusion, increments)

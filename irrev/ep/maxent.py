@@ -42,7 +42,7 @@ from irrev.ep.validation import (
     reversal_test,
 )
 from irrev.errors import InputError, MissingExtraError
-from irrev.stats import deal_blocks
+from irrev.stats import deal_blocks, generators
 
 METHOD_VERSION = 2
 Device = Literal["auto", "cuda", "cpu"]
@@ -122,7 +122,7 @@ def maxent_ep(
     >>> est.low < 0.001 and est.p > 0.05
     True
     """
-    _check_options(folds, n_blocks, solver, level)
+    check_options(folds, n_blocks, solver, level, draws)
     if device not in get_args(Device):
         raise InputError(f"device is {device!r}; use one of {', '.join(get_args(Device))}.")
     return estimate(
@@ -153,9 +153,7 @@ def estimate(
     device: Device,
 ) -> MaxEntEp:
     """Estimate from samples; parameters as in `maxent_ep`."""
-    dealing, bootstrapping, null = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
-    )
+    dealing, bootstrapping, null = generators(seed, 3)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
     fold_of_block = deal_blocks(n_blocks, folds, dealing)
     samples = samples.take(kept)
@@ -231,7 +229,8 @@ def _placed(observables: Observables, device: Device) -> Observables:
     return observables if place == "cpu" else on_device(observables, place)
 
 
-def _check_options(folds: int, n_blocks: int, solver: str, level: float) -> None:
+def check_options(folds: int, n_blocks: int, solver: str, level: float, draws: int) -> None:
+    """Refuse options that no estimate can be made with, before the long work."""
     if not MIN_FOLDS <= folds <= n_blocks:
         raise InputError(
             f"{folds} folds of {n_blocks} blocks; use 3 folds or more, fewer than blocks."
@@ -240,6 +239,8 @@ def _check_options(folds: int, n_blocks: int, solver: str, level: float) -> None
         raise InputError(f"solver is {solver!r}; use one of {', '.join(get_args(Solver))}.")
     if not 0 < level < 1:
         raise InputError(f"level is {level}; use a number between 0 and 1, e.g. 0.95.")
+    if draws < 2:
+        raise InputError(f"draws is {draws}; an interval needs at least 2.")
 
 
 def _by_set(samples: Samples, coefficients: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -33,7 +33,7 @@ from irrev.ep.l1 import l1_path
 from irrev.ep.objective import Dual
 from irrev.ep.solvers import chord
 from irrev.errors import InputError
-from irrev.stats import deal_blocks
+from irrev.stats import check_seed, deal_blocks, generators
 
 MIN_FLIPS = 100  # fewer say nothing about N couplings
 NEWTON_SAMPLES = 4  # per coupling: below, the covariance behind a Newton step is mostly noise
@@ -110,6 +110,7 @@ def multipartite_ep(
     InputError
         If states are not -1/+1, shapes differ, or two units change in one step.
     """
+    check_seed(seed)
     states, flips, attempts = check_flips(states, flips)
     fold_of_block = deal_blocks(n_blocks, folds, np.random.default_rng(seed))
     units = np.flatnonzero(flips.sum(axis=0) >= min_flips)
@@ -214,7 +215,7 @@ def solve(
     seed: int,
 ) -> MultipartiteEp:
     """Sum the units, resample the blocks for the interval, sign the blocks for the null."""
-    bootstrapping, null = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(2))
+    bootstrapping, null = generators(seed, 2)
     terms = sums.values() / n_attempts
     value = float(terms.sum())
     deviations = sums.draw(draws, bootstrapping).sum(axis=1) / n_attempts

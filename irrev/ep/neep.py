@@ -38,7 +38,7 @@ from irrev.ep.validation import (
     pooled,
 )
 from irrev.errors import InputError
-from irrev.stats import deal_blocks
+from irrev.stats import deal_blocks, generators
 
 Array = NDArray[np.float64]
 States = Callable[[Tensor], Tensor]  # rows -> (sample, state, unit)
@@ -132,9 +132,7 @@ def neep_ep(
         raise InputError(f"{folds} folds; use 3 or more: test, validation, training.")
     how, place = training or Training(), choose_device(device)
     samples = build_samples(bins, bin_s=bin_s, lag=lag, window=window)
-    dealing, bootstrapping, _ = (
-        np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3)
-    )
+    dealing, bootstrapping, _ = generators(seed, 3)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
     fold = deal_blocks(n_blocks, folds, dealing)[block]
     record = torch.as_tensor(_record(bins), device=place)

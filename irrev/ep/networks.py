@@ -34,7 +34,7 @@ from irrev.ep.learned import LearnedEp
 from irrev.ep.stage import centre_tracks
 from irrev.ep.steps import Array, Index, Tracks, select, step_count, steps_of
 from irrev.errors import InputError
-from irrev.stats import deal_blocks, empirical_p
+from irrev.stats import check_seed, deal_blocks, empirical_p
 
 TimeForm = Literal["none", "input", "bumps"]
 Device = Literal["auto", "cuda", "cpu"]
@@ -164,7 +164,7 @@ def network_ep(
         If there are fewer than ten trajectories or a GPU is asked for and absent.
     """
     check_draws(level, draws, null_draws)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     prepared = prepare(
         x,
         dt=dt,

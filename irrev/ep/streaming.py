@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins
 from irrev.ep.chunks import Cells, HeldBins, Recording, cut_cells
+from irrev.ep.maxent import check_options
 from irrev.ep.metric import pair_metric
 from irrev.ep.result import MaxEntEp
 from irrev.ep.stream_fit import FoldData, FoldEnd, Told, fit_fold
@@ -57,7 +58,7 @@ from irrev.ep.stream_work import (
 )
 from irrev.ep.validation import MIN_BLOCK, MIN_BLOCK_S
 from irrev.errors import InputError
-from irrev.stats import deal_blocks
+from irrev.stats import deal_blocks, generators
 
 CHUNK = 65_536  # transitions in memory at a time, about
 CELL = 2048  # transitions whose sums are told apart, about
@@ -143,6 +144,7 @@ def stream_ep(
     True
     """
     crew = Alone() if crew is None else crew
+    check_options(folds, n_blocks, "lbfgs", level, draws)
     plan, rngs = make_plan(recording, folds, n_blocks, chunk, seed)
     counts = _count(plan, crew)
     sums = np.stack([c.total for c in counts])
@@ -155,14 +157,19 @@ def make_plan(
     recording: Recording | SpikeBins, folds: int, n_blocks: int, chunk: int, seed: int
 ) -> tuple[Plan, list[np.random.Generator]]:
     """Cut and deal a recording; give generators for the bootstrap and the null."""
+    if chunk < 1:
+        raise InputError(f"chunk is {chunk}; use 1 transition or more, {CHUNK} by default.")
+    if not isinstance(recording, SpikeBins) and not hasattr(recording, "rows"):
+        raise InputError(
+            f"the recording is a {type(recording).__name__}; pass SpikeBins (`irrev.bin_spikes`, "
+            "`SpikeBins.from_dense`) or mapped bins (`irrev.ep.chunks.save_bins`)."
+        )
     source = HeldBins(recording) if isinstance(recording, SpikeBins) else recording
     if source.n_units < 2:
         raise InputError(f"{source.n_units} units; one unit has no time-asymmetric pair, use 2.")
-    if not 3 <= folds <= n_blocks:
-        raise InputError(f"{folds} folds of {n_blocks} blocks; use 3 or more, fewer than blocks.")
     stretch = max(MIN_BLOCK, ceil(MIN_BLOCK_S / source.bin_s))
     cells = cut_cells(source.segments, n_blocks, cell=stretch * ceil(CELL / stretch))
-    dealing, *rest = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
+    dealing, *rest = generators(seed, 3)
     return Plan(source, cells, deal_blocks(n_blocks, folds, dealing), chunk, stretch), rest
 
 

@@ -147,3 +147,9 @@ def test_stream_ep__says_what_is_wrong():
         stream_ep(short)
     with pytest.raises(InputError, match="2 folds"):
         stream_ep(short, folds=2)
+    with pytest.raises(InputError, match="chunk is 0; use 1"):
+        stream_ep(short, chunk=0)
+    with pytest.raises(InputError, match=r"recording is a ndarray; pass SpikeBins"):
+        stream_ep(np.ones((100, 3), bool))
+    with pytest.raises(InputError, match="draws is 0"):
+        stream_ep(short, draws=0)
