@@ -140,46 +140,105 @@ def bin_spikes(
     >>> bins.n_bins, np.argwhere(bins.to_dense()).tolist()
     (30, [[0, 0], [1, 1], [29, 0]])
     """
+    times = ds["spike_times"].values
+    ends = ds["spike_times_index"].values.astype(np.int64)
+    grid = bin_grid(
+        ds, bin_s=bin_s, intervals=intervals, largest=float(np.abs(times).max(initial=0.0))
+    )
+    cells, n_spikes = grid.cells(
+        times, np.repeat(np.arange(ends.size), np.diff(ends, prepend=0)), ends.size
+    )
+    return SpikeBins(
+        indptr=_row_starts(cells // ends.size, grid.n_bins),
+        indices=(cells % ends.size).astype(np.int32),
+        n_units=ends.size,
+        bin_s=bin_s,
+        segments=grid.segments,
+        n_spikes=n_spikes,
+        lost=1 - cells.size / n_spikes if n_spikes else 0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BinGrid:
+    """Where the bins of a recording lie; any part of its spikes can be binned by itself."""
+
+    starts: NDArray[np.float64]  # (segment,) s
+    n_whole: NDArray[np.int64]  # (segment,) bins
+    bin_s: float
+    slack: float  # s, by which a time snaps up to the next edge
+
+    @property
+    def n_bins(self) -> int:
+        """Number of bins."""
+        return int(self.n_whole.sum())
+
+    @property
+    def segments(self) -> NDArray[np.int64]:
+        """Half-open bin ranges without a gap, shape (segment, 2)."""
+        last = np.cumsum(self.n_whole)
+        return np.column_stack([last - self.n_whole, last])
+
+    def cells(
+        self, times: NDArray[np.float64], units: NDArray[np.int64], n_units: int
+    ) -> tuple[NDArray[np.int64], int]:
+        """Return the active cells bin x n_units + unit, ascending, and the number of spikes.
+
+        Parameters
+        ----------
+        times, units
+            Time, s, and unit of each spike, shape (spike,).
+        n_units
+            Number of units.
+        """
+        piece = np.searchsorted(self.starts - self.slack, times, side="right") - 1
+        inside = piece >= 0
+        k = np.floor((times - self.starts[piece] + self.slack) / self.bin_s)  # eq. (1)
+        inside &= k < self.n_whole[piece]
+        row = self.segments[piece[inside], 0] + k[inside].astype(np.int64)
+        cells = np.sort(row * n_units + units[inside])  # np.unique hashes: ten times slower here
+        return cells[np.diff(cells, prepend=-1) > 0], row.size
+
+
+def bin_grid(
+    ds: xr.Dataset,
+    *,
+    bin_s: float,
+    intervals: NDArray[np.float64] | None = None,
+    largest: float,
+) -> BinGrid:
+    """Lay the bins of a recording, without its spikes.
+
+    Parameters
+    ----------
+    ds
+        Dataset of kind "spikes"; its spikes are not read.
+    bin_s, intervals
+        As for `bin_spikes`.
+    largest
+        Largest magnitude among the times that will be binned, s.
+
+    Raises
+    ------
+    InputError
+        As `bin_spikes`.
+    """
     if not (np.isfinite(bin_s) and bin_s > 0):
         raise InputError(f"bin_s is {bin_s}; give a positive width in seconds.")
     observed = np.column_stack([ds["observed_start"].values, ds["observed_stop"].values])
     wanted = observed if intervals is None else _check_intervals(intervals)
     pieces = intersect(wanted, observed)
-    times = ds["spike_times"].values
-    ends = ds["spike_times_index"].values.astype(np.int64)
-    slack = _slack(pieces, times, bin_s)
-
+    slack = _slack(max(float(np.abs(pieces).max(initial=0.0)), largest), bin_s)
     widths = pieces[:, 1] - pieces[:, 0]
     n_whole = np.floor((widths + slack) / bin_s).astype(np.int64)
-    pieces, n_whole = pieces[n_whole > 0], n_whole[n_whole > 0]
-    if not n_whole.size:
+    if not n_whole.any():
         raise InputError(
             f"no whole bin of {bin_s:g} s fits the recorded intervals "
             f"(longest {widths.max(initial=0.0):g} s); choose narrower bins."
         )
     if n_whole.sum() > MAX_BINS:
         raise InputError(f"there are {n_whole.sum():g} bins of {bin_s:g} s; choose wider bins.")
-    last = np.cumsum(n_whole)
-    n_bins, n_units = int(last[-1]), ends.size
-
-    units = np.repeat(np.arange(n_units), np.diff(ends, prepend=0))
-    piece = np.searchsorted(pieces[:, 0] - slack, times, side="right") - 1
-    inside = piece >= 0
-    k = np.floor((times - pieces[piece, 0] + slack) / bin_s)  # eq. (1), snapped upwards
-    inside &= k < n_whole[piece]
-    row = (last - n_whole)[piece[inside]] + k[inside].astype(np.int64)
-    n_spikes = row.size
-    cells = np.sort(row * n_units + units[inside])  # np.unique hashes: ten times slower here
-    cells = cells[np.diff(cells, prepend=-1) > 0]
-    return SpikeBins(
-        indptr=_row_starts(cells // n_units, n_bins),
-        indices=(cells % n_units).astype(np.int32),
-        n_units=n_units,
-        bin_s=bin_s,
-        segments=np.column_stack([last - n_whole, last]),
-        n_spikes=n_spikes,
-        lost=1 - cells.size / n_spikes if n_spikes else 0.0,
-    )
+    return BinGrid(pieces[n_whole > 0, 0], n_whole[n_whole > 0], bin_s, slack)
 
 
 def intersect(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -222,9 +281,8 @@ def _check_intervals(intervals: NDArray[np.float64]) -> NDArray[np.float64]:
     return spans
 
 
-def _slack(pieces: NDArray[np.float64], times: NDArray[np.float64], bin_s: float) -> float:
+def _slack(largest: float, bin_s: float) -> float:
     """Return the width in s by which a time snaps up to the next edge (module docstring)."""
-    largest = max(float(np.abs(a).max(initial=0.0)) for a in (pieces, times))
     slack = EDGE_ROUNDINGS * 2.0**-53 * largest
     if slack > MAX_SNAP * bin_s:
         raise InputError(

@@ -27,10 +27,15 @@ def load_input(ref: StoreRef, place: str, at: str) -> xr.Dataset:
     at
         Snapshot of the branch, or of the scratch.
     """
+    return open_input(ref, place, at).load()
+
+
+def open_input(ref: StoreRef, place: str, at: str) -> xr.Dataset:
+    """Open the data of an input; numbers of the branch are read where they are used."""
     repo, scratch = opened(ref)
     if place.startswith(SCRATCH):
-        return scratch.get(place.removeprefix(SCRATCH), at=at)["data"].load()
-    return repo.read(place, at=at).load()
+        return scratch.get(place.removeprefix(SCRATCH), at=at)["data"]
+    return repo.read(place, at=at)
 
 
 @lru_cache(maxsize=4)

@@ -16,14 +16,15 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins, bin_spikes
-from irrev.ep.chunks import MappedBins, Rows, save_bins
+from irrev.ep.chunks import MappedBins, Rows
 from irrev.ep.further import further_estimates
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.records import couplings, maxent_row, trajectory
 from irrev.ep.result import MaxEntEp
+from irrev.ep.spike_files import save_spikes
 from irrev.ep.streaming import Alone, stream_ep
 from irrev.readers.selection import Selection, select_units
-from storage.inputs import load_input
+from storage.inputs import load_input, open_input
 from storage.repository import StoreRef
 from tasks.cluster import crew, on_worker
 from tasks.pieces import Piece, Result, run_pieces
@@ -139,7 +140,11 @@ def join_further(found: Sequence[Result]) -> dict[str, xr.Dataset]:
 
 @dataclass(frozen=True, slots=True)
 class BinnedInput:
-    """A recording of the store as chunks; every machine bins it once into a folder of its own."""
+    """A recording of the store as chunks; every machine bins it once into a folder of its own.
+
+    Binning reads it a group of units at a time (`irrev.ep.spike_files`): in memory are about 300
+    MB, whatever the length of the recording, as long as no unit has more than a million spikes.
+    """
 
     ref: StoreRef
     at: str
@@ -187,9 +192,17 @@ def _mapped(recording: BinnedInput) -> MappedBins:
     target = recording.folder
     if not target.exists():
         place = (recording.ref, recording.at, recording.group)
-        _, bins = read_bins(*place, json.loads(recording.config))
+        config = json.loads(recording.config)
+        keep = label_units(*place, config).keep
+        spans = np.asarray(config["selection"], dtype=np.float64)
         partial = tempfile.mkdtemp(prefix="irrev-", dir=target.parent)
-        save_bins(bins, partial)
+        save_spikes(
+            open_input(recording.ref, recording.group, recording.at),
+            partial,
+            bin_s=config["bin"],
+            intervals=spans,
+            keep=keep,
+        )
         try:
             Path(partial).rename(target)
         except OSError:  # another process was faster
@@ -204,9 +217,12 @@ def forget_bins(recording: BinnedInput) -> None:
 
 
 def label_units(ref: StoreRef, at: str, group: str, config: dict[str, Any]) -> Selection:
-    """Select the units of a recording; give their labels without the spikes."""
-    chosen, _ = read_bins(ref, at, group, config)
-    return Selection(chosen.dataset.drop_dims("spike"), chosen.removed)
+    """Select the units of a recording; give their labels, reading spikes group by group."""
+    spans = np.asarray(config["selection"], dtype=np.float64)
+    recording = open_input(ref, group, at)
+    return select_units(
+        recording, **config["units"], bin_s=config["bin"], within=spans, spikes=False
+    )
 
 
 def stream_maxent(

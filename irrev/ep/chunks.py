@@ -174,25 +174,38 @@ def save_bins(parts: SpikeBins | Iterable[SpikeBins], folder: str | Path) -> Map
             _append_segments(segments, part.segments + sum(c.size for c in counts))
             counts.append(np.diff(part.indptr))
             n_spikes, n_active = n_spikes + part.n_spikes, n_active + part.indices.size
-            file.write(part.indices.astype(_index_type(part.n_units)).tobytes())
+            file.write(part.indices.astype(index_type(part.n_units)).tobytes())
     if first is None:
         raise InputError(f"{folder}: there is no part to write; pass at least one.")
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))]).astype(np.int64)
     np.save(path / "indptr.npy", indptr)
-    _to_npy(raw, path / "indices.npy", _index_type(first.n_units), n_active)
+    _to_npy(raw, path / "indices.npy", index_type(first.n_units), n_active)
+    write_meta(path, first.n_units, first.bin_s, segments, n_active, n_spikes)
+    return MappedBins(str(path))
+
+
+def index_type(n_units: int) -> type[np.integer]:
+    """Return how units are numbered in a file."""
+    return np.uint16 if n_units <= SMALL_UNITS else np.int32
+
+
+def write_meta(
+    path: Path,
+    n_units: int,
+    bin_s: float,
+    segments: Iterable[Iterable[int]],
+    n_active: int,
+    n_spikes: int,
+) -> None:
+    """Write what a folder of bins holds beside its two arrays."""
     meta = {
-        "n_units": first.n_units,
-        "bin_s": first.bin_s,
+        "n_units": n_units,
+        "bin_s": bin_s,
         "segments": [[int(a), int(b)] for a, b in segments],
         "lost": 1 - n_active / n_spikes if n_spikes else 0.0,
     }
     (path / "bins.json").write_text(json.dumps(meta))
     _mapped.cache_clear()
-    return MappedBins(str(path))
-
-
-def _index_type(n_units: int) -> type[np.integer]:
-    return np.uint16 if n_units <= SMALL_UNITS else np.int32
 
 
 def _append_segments(segments: list[list[int]], found: NDArray[np.int64]) -> None:

@@ -10,12 +10,14 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from irrev.binning import bin_spikes, intersect
+from irrev.binning import bin_grid, intersect
 from irrev.errors import InputError
 from irrev.readers import nearest
 from irrev.readers.expressions import evaluate
-from irrev.readers.raw import unit_of_spikes
 from irrev.readers.spans import merge_spans
+from irrev.trains import largest_times, read_trains
+
+Rule = Callable[[xr.Dataset, NDArray[np.bool_]], NDArray[np.bool_]]  # of units left, which
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Selection:
 
     dataset: xr.Dataset  # of kind "spikes"
     removed: dict[str, int]
+    keep: NDArray[np.bool_]  # of the units there were, which passed
 
 
 def select_units(
@@ -37,6 +40,7 @@ def select_units(
     draw: int | None = None,
     seed: int = 0,
     within: NDArray[np.float64] | None = None,
+    spikes: bool = True,
 ) -> Selection:
     """Keep the units that pass every given rule, applied in the order of the arguments.
 
@@ -61,6 +65,9 @@ def select_units(
     within
         Starts and stops, s, shape (interval, 2): where activity is counted for `min_active`
         and `most_active`; default all recorded spans.
+    spikes
+        Whether the result holds spikes. They are read a group of units at a time, so that without
+        them a lazy Dataset is never in memory as a whole.
 
     Returns
     -------
@@ -73,29 +80,32 @@ def select_units(
         If an expression, a column or an area is unknown, a number is out of range, or no unit
         passes.
     """
-    rules: dict[str, Callable[[xr.Dataset], NDArray[np.bool_]]] = {}
+    rules: dict[str, Rule] = {}
     if where is not None:
-        rules["where"] = lambda now: evaluate(where, now)
+        rules["where"] = lambda now, _: evaluate(where, now)
     if areas is not None:
-        rules["areas"] = lambda now: _in_areas(now, areas)
+        rules["areas"] = lambda now, _: _in_areas(now, areas)
     if min_active is not None:
         least, width = _check_min_active(min_active, bin_s)
-        rules["min_active"] = lambda now: active_fraction(now, width, within) >= least
+        rules["min_active"] = lambda _, keep: active_fraction(ds, width, within, keep) >= least
     if most_active is not None:
         count = _check_count("most_active", most_active)
-        rules["most_active"] = lambda now: _most_active(now, count, within)
+        rules["most_active"] = lambda _, keep: _most_active(ds, count, within, keep)
     if draw is not None:
         number = _check_count("draw", draw)
-        rules["draw"] = lambda now: _drawn(now.sizes["unit"], number, seed)
+        rules["draw"] = lambda now, _: _drawn(now.sizes["unit"], number, seed)
     removed: dict[str, int] = {}
+    keep = np.ones(ds.sizes["unit"], bool)
     for name, rule in rules.items():
-        keep = rule(ds)
-        removed[name] = int(keep.size - keep.sum())
-        if not keep.any():
+        passed = rule(unit_table(ds, keep), keep.copy())
+        removed[name] = int(passed.size - passed.sum())
+        if not passed.any():
             counts = ", ".join(f"{rule} removed {n}" for rule, n in removed.items())
             raise InputError(f"no unit is left ({counts}); loosen the rules.")
-        ds = take_units(ds, keep)
-    return Selection(ds, removed)
+        keep[keep] = passed
+    if not spikes:
+        return Selection(unit_table(ds, keep), removed, keep)
+    return Selection(ds if keep.all() else take_units(ds, keep), removed, keep)
 
 
 def take_units(ds: xr.Dataset, keep: NDArray[np.bool_]) -> xr.Dataset:
@@ -110,9 +120,17 @@ def take_units(ds: xr.Dataset, keep: NDArray[np.bool_]) -> xr.Dataset:
     """
     index = ds["spike_times_index"].values
     spikes = np.repeat(keep, np.diff(index, prepend=0))
-    out = ds.isel(unit=np.flatnonzero(keep), spike=np.flatnonzero(spikes))
+    return unit_table(ds, keep).assign(
+        {k: v for k, v in ds.isel(spike=np.flatnonzero(spikes)).items() if "spike" in v.dims}
+    )
+
+
+def unit_table(ds: xr.Dataset, keep: NDArray[np.bool_]) -> xr.Dataset:
+    """Return the Dataset with some of its units, without spikes; end offsets as if with them."""
+    index = ds["spike_times_index"].values
     ends = np.cumsum(np.diff(index, prepend=0)[keep])
     attrs = ds["spike_times_index"].attrs
+    out = ds.drop_dims("spike").isel(unit=np.flatnonzero(keep))
     return out.assign(spike_times_index=("unit", ends.astype(np.int64), attrs))
 
 
@@ -178,7 +196,10 @@ def _interval_names(ds: xr.Dataset, by: str) -> NDArray[np.str_]:
 
 
 def active_fraction(
-    ds: xr.Dataset, bin_s: float, within: NDArray[np.float64] | None = None
+    ds: xr.Dataset,
+    bin_s: float,
+    within: NDArray[np.float64] | None = None,
+    keep: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.float64]:
     """Return the fraction of bins in which each unit spikes, shape (unit,), in [0, 1].
 
@@ -190,9 +211,16 @@ def active_fraction(
         Width of a bin, s.
     within
         Starts and stops, s; default all recorded spans.
+    keep
+        True for the units asked for; default all.
     """
-    bins = bin_spikes(ds, bin_s=bin_s, intervals=within)
-    return np.bincount(bins.indices, minlength=bins.n_units) / bins.n_bins
+    n_units = ds.sizes["unit"] if keep is None else int(keep.sum())
+    grid = bin_grid(ds, bin_s=bin_s, intervals=within, largest=largest_times(ds, keep))
+    active = np.zeros(n_units, np.int64)
+    for trains in read_trains(ds, keep):
+        cells, _ = grid.cells(trains.times, trains.units, n_units)
+        active += np.bincount(cells % n_units, minlength=n_units)
+    return active / grid.n_bins
 
 
 def _in_areas(ds: xr.Dataset, areas: Sequence[str]) -> NDArray[np.bool_]:
@@ -207,17 +235,22 @@ def _in_areas(ds: xr.Dataset, areas: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def _most_active(
-    ds: xr.Dataset, count: int, within: NDArray[np.float64] | None
+    ds: xr.Dataset,
+    count: int,
+    within: NDArray[np.float64] | None,
+    keep: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    times, index = ds["spike_times"].values, ds["spike_times_index"].values
     observed = np.column_stack([ds["observed_start"].values, ds["observed_stop"].values])
     spans = observed if within is None else intersect(merge_spans(within), observed)
-    at = np.searchsorted(spans[:, 0], times, side="right") - 1
-    inside = (at >= 0) & (times < spans[at, 1]) if len(spans) else np.zeros(times.size, bool)
-    counts = np.bincount(unit_of_spikes(index)[inside], minlength=index.size)
-    keep = np.zeros(index.size, dtype=bool)
-    keep[np.argsort(-counts, kind="stable")[:count]] = True
-    return keep
+    counts = np.zeros(int(keep.sum()), np.int64)
+    for trains in read_trains(ds, keep):
+        times = trains.times
+        at = np.searchsorted(spans[:, 0], times, side="right") - 1
+        inside = (at >= 0) & (times < spans[at, 1]) if len(spans) else np.zeros(times.size, bool)
+        counts += np.bincount(trains.units[inside], minlength=counts.size)
+    most = np.zeros(counts.size, dtype=bool)
+    most[np.argsort(-counts, kind="stable")[:count]] = True
+    return most
 
 
 def _drawn(n_units: int, count: int, seed: int) -> NDArray[np.bool_]:
