@@ -17,12 +17,13 @@ from flows.steps import (
     plan_run,
     publish_findings,
 )
-from irrev.ep.further import further_names
+from irrev.ep.further import further_names, in_folds
 from tasks.batches import Step
 from tasks.entropy_production import infer_many, infer_maxent
 from tasks.pieces import drop_pieces
 
 STREAM_FROM = 50_000_000  # spikes: 400 MB of times
+FOLDS_FROM_S = 1.0  # of the main estimate: a fold of a nested family is then worth a piece
 IDLE = ModelPlace(None, "cpu", "")
 
 
@@ -44,6 +45,8 @@ def infer(place: ModelPlace, run: Run, shard: Shard) -> Step:
     timeout = run.pipeline.compute.timeout
     where = (run.repo.ref, shard.input.at, shard.input.group, shard.config, shard.seed)
     further, streamed = further_names(shard.config["further"]), streams(shard)
+    if run.spec.cost(shard.input.size, shard.config).seconds > FOLDS_FROM_S:
+        further = in_folds(further, shard.config["ep"]["folds"])
     if further or streamed:
         how = (further, streamed, place.device, place.resources)
         return Step(infer_many, (shard.id, shard.key, *where, *how, timeout))

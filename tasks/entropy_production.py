@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins, bin_spikes
 from irrev.ep.chunks import MappedBins, Rows
-from irrev.ep.further import further_estimates
+from irrev.ep.further import further_estimates, is_fold, joined_tables
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.records import couplings, maxent_row, trajectory
 from irrev.ep.result import MaxEntEp
@@ -27,7 +27,7 @@ from irrev.readers.selection import Selection, select_units
 from storage.inputs import load_input, open_input
 from storage.repository import StoreRef
 from tasks.cluster import crew, on_worker
-from tasks.pieces import Piece, Result, run_pieces
+from tasks.pieces import Piece, run_pieces
 
 
 def read_bins(
@@ -116,23 +116,23 @@ def infer_many(
 ) -> dict[str, xr.Dataset]:
     """Infer one shard and its further estimates, each a piece; only the network asks for a GPU.
 
-    With `streamed` the main estimate goes chunk by chunk on all workers together.
+    `further` names the estimates, or folds of them (`irrev.ep.further.in_folds`). With `streamed`
+    the main estimate goes chunk by chunk on all workers together.
     """
     place = (ref, at, group, config, seed)
     pieces = [] if streamed else [Piece("row", measure_maxent, place)]
     for one in further:
         wants = resources if one == "neep" else None
         pieces.append(Piece(one, measure_further, (*place, one, device), wants))
+    # folds of a nested family take longest: begun first, they leave no worker idle at the end
+    pieces.sort(key=lambda piece: not is_fold(piece.name))
     found = run_pieces(ref, key, pieces, timeout_s=timeout_s)
     row = stream_maxent(*place, timeout_s) if streamed else found.pop("row")
-    return row | join_further(list(found.values()))
-
-
-def join_further(found: Sequence[Result]) -> dict[str, xr.Dataset]:
-    """Put the rows of all further estimates into one table."""
-    if not found:
-        return {}
-    return {"estimates": xr.concat([one["estimates"] for one in found], "estimate")}
+    tables = [found[one]["estimates"] for one in further]
+    if not tables:
+        return row
+    options = {k: v for k, v in statistics(config).items() if k != "null_draws"}
+    return row | {"estimates": joined_tables(tables, **options, seed=seed)}
 
 
 # --- one recording over all workers ------------------------------------------------------------

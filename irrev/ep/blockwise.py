@@ -12,7 +12,7 @@ Source: derived here.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
@@ -104,6 +104,17 @@ def join(parts: Sequence[BlockwiseSums]) -> BlockwiseSums:
     )
 
 
+def merge_folds(parts: Sequence[BlockwiseSums]) -> BlockwiseSums:
+    """Put parts of the same items together, each with some of the folds, in order of the folds."""
+    first = parts[0]
+    added = {
+        name: np.sum([getattr(part, name) for part in parts], axis=0)
+        for name in ("forward", "square", "reverse", "shift", "certified", "train")
+    }
+    theta = tuple(np.sum(folds, axis=0) for folds in zip(*(p.theta for p in parts), strict=True))
+    return replace(first, **added, theta=theta)
+
+
 def fit_blockwise(
     observables: Observables,
     block: NDArray[np.int64],
@@ -111,6 +122,7 @@ def fit_blockwise(
     fit: Fitter,
     *,
     item: int = 0,
+    only: Sequence[int] | None = None,
 ) -> BlockwiseSums:
     """Cross-fit one item.
 
@@ -126,6 +138,8 @@ def fit_blockwise(
         Fits training samples, chooses on validation samples.
     item
         Name of the item: a number.
+    only
+        Folds to fit, ascending; default all. `merge_folds` puts parts together, bit for bit.
     """
     fold, n_blocks = fold_of_block[block], fold_of_block.size
     forward, odd = _sums(observables, block, n_blocks)
@@ -133,7 +147,7 @@ def fit_blockwise(
     out["n"] += np.bincount(block, minlength=n_blocks)
     theta, certified, train = np.zeros(observables.n_observables), 0.0, 0.0
     n_folds = int(fold_of_block.max()) + 1
-    for k in range(n_folds):
+    for k in range(n_folds) if only is None else only:
         held = (k + 1) % n_folds
         groups = [fold == k, fold == held, (fold != k) & (fold != held)]
         rows = [np.flatnonzero(group) for group in groups]

@@ -73,14 +73,16 @@ def of_maxent(ep: MaxEntEp, family: str, label: str) -> Estimate:
     )
 
 
-def of_hierarchy(ep: HierarchyEp, family: str, bins: SpikeBins) -> list[Estimate]:
+def of_hierarchy(
+    ep: HierarchyEp, family: str, bin_s: float, spikes_per_step: float
+) -> list[Estimate]:
     """Return one row a level; the first level adds its own value."""
     return [
         Estimate(
             family=family,
             label=name,
-            bin_s=bins.bin_s,
-            spikes_per_step=spikes_per_step(bins),
+            bin_s=bin_s,
+            spikes_per_step=spikes_per_step,
             value=float(ep.value[k]),
             low=float(ep.low[k]),
             high=float(ep.high[k]),

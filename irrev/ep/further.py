@@ -22,7 +22,6 @@ from irrev.ep.conditioned import area_ep
 from irrev.ep.estimates import (
     Estimate,
     estimates_table,
-    of_hierarchy,
     of_maxent,
     of_methods,
     spikes_per_step,
@@ -31,13 +30,15 @@ from irrev.ep.hierarchy import (
     Level,
     area_levels,
     distance_levels,
-    hierarchy_ep,
+    hierarchy_sums,
     memory_levels,
 )
 from irrev.ep.maxent import maxent_ep
+from irrev.ep.partial import family_of, fold_dataset, is_partial, joined_rows
 from irrev.errors import InputError
 
 Options = Mapping[str, Any]
+NESTED = ("orders", "memory", "within", "distances")  # families whose folds can be computed apart
 
 
 def further_names(further: Mapping[str, Any]) -> list[str]:
@@ -49,6 +50,47 @@ def further_names(further: Mapping[str, Any]) -> list[str]:
     names += ["distances"] if further.get("distances") else []
     names += ["methods"] if further["methods"] else []
     return [*names, *(["neep"] if further["neep"]["use"] else [])]
+
+
+def in_folds(names: Sequence[str], folds: int) -> list[str]:
+    """Cut the names whose folds can be computed apart: `orders` into `orders 0` and so on."""
+    return [
+        piece
+        for name in names
+        for piece in ([f"{name} {k}" for k in range(folds)] if name in NESTED else [name])
+    ]
+
+
+def is_fold(piece: str) -> bool:
+    """Say whether a name is that of a fold."""
+    kind, _, fold = piece.partition(" ")
+    return kind in NESTED and bool(fold)
+
+
+def joined_tables(
+    found: Sequence[xr.Dataset], *, level: float, draws: int, seed: int
+) -> xr.Dataset:
+    """Put what `further_estimates` returned, in the order of the names, into one table.
+
+    Parameters
+    ----------
+    found
+        Tables, and the folds of families cut by `in_folds`.
+    level, draws, seed
+        As for `further_estimates`.
+    """
+    folds: dict[str, list[xr.Dataset]] = {}
+    for one in found:
+        if is_partial(one):
+            folds.setdefault(family_of(one), []).append(one)
+    tables: list[xr.Dataset] = []
+    for one in found:
+        if not is_partial(one):
+            tables.append(one)
+        elif parts := folds.pop(family_of(one), None):
+            rows = joined_rows(parts, level=level, draws=draws, seed=seed)
+            tables.append(estimates_table(rows))
+    return xr.concat(tables, "estimate")
 
 
 def further_estimates(
@@ -69,7 +111,7 @@ def further_estimates(
     Parameters
     ----------
     name
-        What to compute.
+        What to compute; with a fold (`in_folds`), that fold's part of it for `joined_tables`.
     units
         The recording with the units used, of kind `spikes`.
     bins
@@ -92,13 +134,17 @@ def further_estimates(
         other = bin_spikes(units, bin_s=float(value), intervals=spans)
         ep = maxent_ep(other, **fit, **rest, null_draws=null_draws)
         rows = [of_maxent(ep, "sweep", f"{1000 * float(value):g} ms")]
-    elif kind in ("orders", "memory", "within", "distances"):
+    elif kind in NESTED:
         window = further["memory"] if kind == "memory" else 1
         if kind == "orders" and "delayed" in further["orders"]:
             window = max(2, further["memory"])
         levels = _levels(kind, units, further)
-        nested = hierarchy_ep(bins, levels=levels, window=window, **dealing, **rest)
-        rows = of_hierarchy(nested, kind, bins)
+        only = [int(value)] if value else None
+        sums = hierarchy_sums(bins, levels=levels, window=window, **dealing, seed=seed, only=only)
+        folds = fold_dataset(sums, kind, bins)
+        if only is not None:
+            return folds
+        rows = joined_rows([folds], **rest)
     elif kind == "methods":
         rows = of_methods(maxent_ep(bins, **fit, **rest, null_draws=null_draws), bins)
     elif kind == "areas":

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
 from irrev.ep.ascent import Fit
-from irrev.ep.blockwise import fit_blockwise, interval, join
+from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, interval, join
 from irrev.ep.composite import Restricted
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
@@ -145,10 +145,46 @@ def hierarchy_ep(
     InputError
         If a level does not hold the one before.
     """
-    dealing, drawing = generators(seed, 2)
+    sums = hierarchy_sums(
+        bins,
+        levels=levels,
+        bin_s=bin_s,
+        lag=lag,
+        window=window,
+        folds=folds,
+        n_blocks=n_blocks,
+        seed=seed,
+    )
+    return finish_hierarchy(sums, level=level, draws=draws, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class HierarchySums:
+    """Held-out sums of all levels for some of the folds; enough to finish without the data."""
+
+    names: tuple[str, ...]  # (level,)
+    n_observables: NDArray[np.int64]  # (level,)
+    span: int  # steps of a sample
+    sums: BlockwiseSums
+
+
+def hierarchy_sums(
+    bins: SpikeBins | ArrayLike,
+    *,
+    levels: Sequence[Level],
+    bin_s: float | None = None,
+    lag: int = 1,
+    window: int = 1,
+    folds: int = 5,
+    n_blocks: int = 50,
+    seed: int = 0,
+    only: Sequence[int] | None = None,
+) -> HierarchySums:
+    """Fit all levels on some folds (`only`, ascending; default all); else as `hierarchy_ep`."""
     names = list(dict.fromkeys(name for one in levels for name in one.sets))
     samples = build_samples(bins, bin_s=bin_s, observables=names, lag=lag, window=window)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)
+    dealing, _ = generators(seed, 2)
     samples, fold_of_block = samples.take(kept), deal_blocks(n_blocks, folds, dealing)
     chosen = [_chosen(samples, one) for one in levels]
     for before, after in pairwise(zip(levels, chosen, strict=True)):
@@ -158,9 +194,22 @@ def hierarchy_ep(
     for k, keep in enumerate(chosen):
         fitter = _WarmStart(samples, keep, previous)
         observables = _level_observables(samples, keep)
-        items.append(fit_blockwise(observables, block, fold_of_block, fitter, item=k))
+        items.append(fit_blockwise(observables, block, fold_of_block, fitter, item=k, only=only))
         previous = fitter
-    sums = join(items)
+    return HierarchySums(
+        names=tuple(one.name for one in levels),
+        n_observables=np.array([sum(map(len, keep.values())) for keep in chosen]),
+        span=samples.span,
+        sums=join(items),
+    )
+
+
+def finish_hierarchy(
+    hierarchy: HierarchySums, *, level: float = 0.95, draws: int = 1000, seed: int = 0
+) -> HierarchyEp:
+    """Resample the sums of all folds; parameters as `hierarchy_ep`."""
+    _, drawing = generators(seed, 2)
+    sums = hierarchy.sums
     n = sums.n.sum(axis=1)
     value = sums.values() / n
     deviations = sums.draw(draws, drawing) / n
@@ -170,9 +219,9 @@ def hierarchy_ep(
     added = np.diff(value, prepend=0.0)
     low, high = interval(value, deviations, widen, level)
     added_low, added_high = interval(added, steps, widen, level)
-    per_step = 1.0 / samples.span
+    per_step = 1.0 / hierarchy.span
     return HierarchyEp(
-        names=tuple(one.name for one in levels),
+        names=hierarchy.names,
         value=value * per_step,
         low=low * per_step,
         high=high * per_step,
@@ -181,7 +230,7 @@ def hierarchy_ep(
         added_high=added_high * per_step,
         certified=sums.certified * per_step,
         train=sums.train * per_step,
-        n_observables=np.array([sum(map(len, keep.values())) for keep in chosen]),
+        n_observables=hierarchy.n_observables,
     )
 
 

@@ -6,7 +6,13 @@ import xarray as xr
 
 from irrev import schema
 from irrev.binning import bin_spikes
-from irrev.ep.further import further_estimates, further_names
+from irrev.ep.further import (
+    further_estimates,
+    further_names,
+    in_folds,
+    is_fold,
+    joined_tables,
+)
 from irrev.errors import InputError
 
 NEEP = {"use": True, "hidden": [16], "steps": 30, "batch": 256, "learning_rate": 1e-3}
@@ -86,3 +92,14 @@ def test_further_estimates__near_pairs_carry_what_neighbours_do(units):
     assert found["added_low"].values[0] > found["added_high"].values[1]
     with pytest.raises(InputError, match="no positions"):
         table(units.drop_vars("x_um"), "distances")
+
+
+def test_in_folds__folds_apart_give_the_rows_of_all_together(units):
+    names = ["methods", "orders", "memory"]
+    pieces = in_folds(names, FIT["folds"])
+    assert pieces == ["methods", *(f"{n} {k}" for n in names[1:] for k in range(4))]
+    assert [is_fold(p) for p in pieces] == [False] + 8 * [True]
+    apart = joined_tables([table(units, p) for p in pieces], level=0.95, draws=100, seed=1)
+    whole = joined_tables([table(units, n) for n in names], level=0.95, draws=100, seed=1)
+    xr.testing.assert_identical(apart, whole)
+    schema.validate(apart, "spikes/estimates")
