@@ -18,7 +18,7 @@ Place = tuple[StoreRef, str, str]
 Model = tuple[float, int, int, int, int]  # beta, states, chains, warm-up, seed
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)  # shards under way take turns
 def _simulated(place: Place, model: Model) -> tuple[xr.Dataset, SpinData]:
     """Keep the states of a system in a worker: they are the same for all batches."""
     ref, at, group = place
