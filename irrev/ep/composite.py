@@ -313,15 +313,24 @@ class Restricted:
 def covariance_metric(observables: Observables) -> CovarianceMetric:
     """Return the covariance of few observables with a relative ridge, both directions alike."""
     rows, d = metric_rows(observables.n_samples), observables.n_observables
+    if isinstance(observables, AntisymmetricTable):
+        weights = np.full(rows.size, 1.0 / rows.size)
+        table = observables if rows.size == observables.n_samples else observables.take(rows)
+        mean = table.total(weights)
+        cov = table.second_moment(weights) - np.outer(mean, mean)
+    else:
+        cov = _mean_covariance(observables, rows)
+    ridge = max(RIDGE * float(np.trace(cov)) / d, TINY)
+    return CovarianceMetric(cov + ridge * np.eye(d))
+
+
+def _mean_covariance(observables: Observables, rows: Index) -> Array:
+    """Return the mean of the covariances of both directions, chunk by chunk."""
+    d = observables.n_observables
     cov = np.zeros((d, d))
-    reads = (
-        [observables.columns]
-        if observables.odd
-        else [
-            observables.columns,
-            observables.reverse_columns,
-        ]
-    )
+    reads = [observables.columns]
+    if not observables.odd:
+        reads.append(observables.reverse_columns)
     for read in reads:
         mean, second = np.zeros(d), np.zeros((d, d))
         for part in chunks(rows.size):
@@ -330,8 +339,7 @@ def covariance_metric(observables: Observables) -> CovarianceMetric:
             second += g.T @ g
         mean /= rows.size
         cov += (second / rows.size - np.outer(mean, mean)) / len(reads)
-    ridge = max(RIDGE * float(np.trace(cov)) / d, TINY)
-    return CovarianceMetric(cov + ridge * np.eye(d))
+    return cov
 
 
 def join_tables(
