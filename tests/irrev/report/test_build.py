@@ -22,6 +22,11 @@ from tests.flows.conftest import write_recording
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = "<script>alert(1)</script>"
+WIDE = TableBlock(
+    "As wide as any",
+    ["source", *(f"measure {k}" for k in range(11)), "notes"],
+    [["a recording", *["0.00715 (-0.00192 … 0.0172) nat/s"] * 11, "some words about it"]],
+)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def page(tmp_path_factory) -> str:
             project="test",
             measured="Two recordings.",
             sections=sections,
-            quality=[TableBlock("Checks", ["item", "found"], [["driven", HOSTILE]])],
+            quality=[TableBlock("Checks", ["item", "found"], [["driven", HOSTILE]]), WIDE],
             quarantine=TableBlock("Quarantine", ["item", "reason"], [[HOSTILE, "bad & odd"]]),
             provenance=[("Seed", "7")],
             inputs=TableBlock("Inputs", ["item", "SHA-256"], [["driven", "ab" * 32]]),
@@ -123,7 +128,7 @@ def test_make_sections__says_verdicts_in_words_and_what_is_not_certified(page):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-@pytest.mark.parametrize("width", [1280, 400])
+@pytest.mark.parametrize("width", [1280, 1000, 400])
 def test_page__renders_in_a_browser_without_errors_overflow_or_clipped_labels(
     page, width, tmp_path
 ):
