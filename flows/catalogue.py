@@ -130,15 +130,15 @@ def still_known(entry: Entry | None, item: Item, hash_of_reading: str) -> Entry 
     """Return the entry of an item that need not be read: same content, same way of reading.
 
     A file whose stamp changed is hashed; if only the stamp changed, the entry takes the new one.
-    What could not even be hashed last time is tried again.
+    What could not even be hashed last time is tried again once it can be.
     """
-    if entry is None or entry.read_hash != hash_of_reading or not entry.sha256:
+    if entry is None or entry.read_hash != hash_of_reading:
         return None
     now = stamp(item.path)
-    if entry.stamp == now:
+    if entry.stamp == now and entry.sha256:
         return entry
     try:
         same = content_hash(item.path) == entry.sha256
-    except InputError:  # reading it will say so
-        return None
+    except InputError:  # where it was readable before, reading it will say so
+        return None if entry.sha256 else entry
     return replace(entry, stamp=now) if same else None

@@ -13,9 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from flows.places import data_folder
 from flows.standing import find_server, healthy
@@ -81,6 +83,32 @@ def start_server(*, with_parent: bool, port: int = 0) -> tuple[Child, str]:
     """
     folder = home()
     folder.mkdir(parents=True, exist_ok=True)
+    with _first_start(folder):
+        return _start(folder, port, with_parent=with_parent)
+
+
+@contextmanager
+def _first_start(folder: Path) -> Iterator[None]:
+    """Let one server at a time make its tables in a new home: two of them break each other.
+
+    Later starts find the tables of their Prefect version and do not wait for one another.
+    """
+    made = folder / f"tables-{version('prefect')}"
+    lock = FileLock(folder / "start.lock", timeout=2 * START_S)
+    try:
+        if not made.exists():
+            lock.acquire()
+        if made.exists():  # perhaps meanwhile
+            lock.release()
+        yield
+        made.touch()
+    except Timeout:
+        raise IrrevError(f"another first start keeps {lock.lock_file}; try again.") from None
+    finally:
+        lock.release()
+
+
+def _start(folder: Path, port: int, *, with_parent: bool) -> tuple[Child, str]:
     log = folder / "server.log"
     for _ in range(PORTS):
         port = free_port(port)

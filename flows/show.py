@@ -14,6 +14,7 @@ from rich.table import Table
 from flows.blocks import Flows
 from flows.config import Pipeline
 from flows.estimate import Estimate, costs_of, describe, duration, size
+from flows.findings import count_findings, finding_line
 from flows.plan import Plan
 from flows.specs import SPECS, Column, FlowSpec
 from irrev.errors import StoreError
@@ -284,7 +285,7 @@ def _reason_table(plans: Sequence[Plan]) -> Table:
 
 
 def state(repo: Repository, flows: Iterable[str]) -> dict[str, Any]:
-    """Return the newest version, counts by status, runs at work, unfinished work, quarantine."""
+    """Return the newest version, counts by status, runs at work, checks, quarantine."""
     newest = next(iter(repo.log()), None)
     now = datetime.now(UTC)
     counts = {
@@ -303,6 +304,7 @@ def state(repo: Repository, flows: Iterable[str]) -> dict[str, Any]:
         ],
         "unpublished": len(Pending(repo).keys()),
         "costs": {flow: costs[0] for flow in flows if (costs := costs_of(repo, flow))},
+        "checks": [row for flow in flows for row in count_findings(repo, flow)],
         "quarantine": [row for flow in flows for row in quarantine(repo, flow)],
     }
 
@@ -336,8 +338,10 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     if state["unpublished"]:
         fate = "the run at work" if state["running"] else "the next run: this one was cut off"
         lines.append(f"unfinished {state['unpublished']} pieces wait to be published by {fate}")
+    lines += map(finding_line, state["checks"])
     if not state["quarantine"]:
-        lines.append("quarantine empty")
+        parts = any(row["action"] == "set aside" for row in state["checks"])
+        lines.append("quarantine empty" + "; the records set aside are above" * parts)
     for row in state["quarantine"]:
         lines.append(f"quarantine {row['item']}: {row['reason']}")
     return lines

@@ -42,15 +42,16 @@ class BaseSource(Model):
         ConfigError
             If a path does not exist or a glob matches nothing.
         """
-        patterns = [self.uri] if isinstance(self.uri, str) else self.uri
+        uris = [self.uri] if isinstance(self.uri, str) else self.uri
+        patterns = [from_environment(uri) for uri in uris]
         paths: list[Path] = []
-        for pattern in map(from_environment, patterns):
-            matches = sorted(glob.glob(str(folder / pattern), recursive=True))
+        for pattern in patterns:
+            matches = _matches(folder, pattern)
             if not matches:
                 mend = "copy the file here" if "://" in pattern else "check the path"
                 raise ConfigError(f"sources.{name}.uri: nothing at {pattern}; {mend}.")
             paths += [Path(m) for m in matches]
-        if len(paths) == 1 and isinstance(self.uri, str) and not glob.has_magic(self.uri):
+        if len(paths) == 1 and isinstance(self.uri, str) and _is_plain(folder, patterns[0]):
             return [Item(name, name, paths[0])]
         stems = [p.stem if p.is_file() else p.name for p in paths]
         if len(set(stems)) < len(stems):  # log.eval beside log.json
@@ -66,6 +67,19 @@ class BaseSource(Model):
                 "list each file once."
             )
         return [Item(f"{name}/{s}", name, p) for s, p in zip(stems, paths, strict=True)]
+
+
+def _matches(folder: Path, pattern: str) -> list[str]:
+    """Expand a glob; the folder's own name, and one that exists as it is written, are plain."""
+    if os.path.lexists(folder / pattern):
+        return [str(folder / pattern)]
+    start = folder if Path(pattern).is_absolute() else Path(glob.escape(str(folder)))
+    return sorted(glob.glob(str(start / pattern), recursive=True))
+
+
+def _is_plain(folder: Path, pattern: str) -> bool:
+    """Say whether a pattern names one item."""
+    return not glob.has_magic(pattern) or os.path.lexists(folder / pattern)
 
 
 def from_environment(text: str, key: str = "sources") -> str:

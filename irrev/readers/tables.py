@@ -108,6 +108,11 @@ def _csv_columns(
         else:
             times.append(float(row[at_time]))
             units.append(row[at_unit].strip())
+    if bad and not times:
+        raise findings.error(
+            f"none of {len(bad):,} rows has a time and a unit (line {bad[0]})",
+            "write times as numbers with a decimal point",
+        )
     if bad:
         findings.fault(
             "unreadable_rows",

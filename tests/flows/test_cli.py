@@ -16,7 +16,7 @@ import pytest
 import xarray as xr
 from typer.testing import CliRunner
 
-from flows import cli
+from flows import cli, show
 from flows.config import load
 from irrev.errors import IrrevError
 from storage.pending import Pending
@@ -122,6 +122,48 @@ def test_mistakes__are_one_line_and_exit_with_2(project, tmp_path):
         code, out, err = invoke(*words)
         assert (code, out) == (2, ""), words
         assert len(err.strip().splitlines()) == 1, err
+
+
+@pytest.mark.usefixtures("here")
+def test_run__what_can_still_not_be_opened_starts_nothing_and_is_read_once_it_can(
+    project, monkeypatch
+):
+    """A link whose data were not fetched yet, as in a DataLad or git-annex folder."""
+    config = project()
+    data = config.parent / "data"
+    (data / "later.npz").symlink_to("absent")
+    assert invoke("run", "-c", config)[0] == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "server", lambda: pytest.fail("a server was started"))
+        code, text, _ = invoke("run", "-c", config)
+    assert (code, "0 to run, 2 up to date, 1 quarantined" in text) == (1, True)
+    write_recording(data / "absent.npz", 5)
+    (data / "absent.npz").rename(data / "absent")
+    assert invoke("run", "-c", config)[0] == 0
+    assert len(table(config).shard) == 3
+
+
+@pytest.mark.usefixtures("here")
+def test_status__counts_what_the_checks_found(project):
+    config = project()
+    path = config.parent / "data" / "still.npz"
+    stored = dict(np.load(path))
+    stored["times"][:3] = np.nan
+    np.savez(path, **stored)
+    invoke("run", "-c", config)
+    line = "check      spikes: 3 non_finite_times removed in 1 item; pair/still: "
+    assert line in invoke("status", "-c", config)[1]
+
+
+def test_state_lines__an_empty_quarantine_does_not_hide_records_set_aside():
+    row = {"flow": "chats", "check": "bad records", "action": "set aside", "count": 3}
+    row |= {"items": 1, "item": "chats/a", "detail": "line 4: no text"}
+    state = {"store": "s", "branch": "main", "version": "V", "written_at": "", "results": {}}
+    state |= {"running": [], "costs": {}, "unpublished": 0, "checks": [row], "quarantine": []}
+    assert show.state_lines(state)[-2:] == [
+        "check      chats: 3 bad records set aside in 1 item; chats/a: line 4: no text",
+        "quarantine empty; the records set aside are above",
+    ]
 
 
 @pytest.mark.usefixtures("here")

@@ -101,6 +101,22 @@ def test_items__of_one_stem_are_told_apart_by_their_ending_and_each_is_listed_on
         twice.items("pair", pipeline.folder)
 
 
+@pytest.mark.parametrize("name", ["rat [1].npz", "Größe *?.npz"])
+def test_items__a_file_is_found_by_its_name_even_if_that_reads_like_a_glob(project, name):
+    config = project(sources__pair__uri=f"data/{name}")
+    (config.parent / "data" / name).touch()
+    assert [i.name for i in load(config).sources["pair"].items("pair", config.parent)] == ["pair"]
+
+
+def test_items__the_folder_of_the_pipeline_is_no_pattern(project, tmp_path):
+    config = project()
+    there = tmp_path / "lab [a]"
+    there.mkdir()
+    (config.parent / "data").rename(there / "data")
+    names = {i.name for i in load(config).sources["pair"].items("pair", there)}
+    assert names == {"pair/driven", "pair/still"}
+
+
 def test_full_text__can_be_loaded_and_means_the_same(project, tmp_path):
     pipeline = load(project())
     text = full_text(pipeline)

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
-from flows import standing
+from flows import server, standing
 from flows.server import free_port
 from flows.standing import Dask, Process, Server, Standing
 from flows.up import down
@@ -22,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.delenv("PREFECT_HOME", raising=False)
     return tmp_path / "share" / "irrev"
 
 
@@ -85,6 +87,42 @@ def test_free_port__another_one_if_the_wanted_is_taken():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         assert free_port(taken.getsockname()[1]) != taken.getsockname()[1]
+
+
+def test_start_server__first_starts_in_a_new_home_wait_for_one_another(data, monkeypatch):
+    """Two servers that make their tables at once break each other; later ones need not wait."""
+    events = []
+
+    def start(folder, port, *, with_parent):
+        events.append("begins")
+        time.sleep(0.2)
+        events.append("answers")
+
+    monkeypatch.setattr(server, "_start", start)
+    for expected in (["begins", "answers", "begins"], ["begins"] * 3):
+        events.clear()
+        with ThreadPoolExecutor(3) as pool:
+            for _ in range(3):
+                pool.submit(server.start_server, with_parent=True)
+        assert events[:3] == expected
+        assert len(events) == 6
+
+
+def test_start_server__a_first_start_that_failed_is_no_first_start(data, monkeypatch):
+    monkeypatch.setattr(server, "_start", lambda *a, **k: pytest.fail("broken"))
+    with pytest.raises(pytest.fail.Exception):
+        server.start_server(with_parent=True)
+    assert not list(server.home().glob("tables-*"))
+
+
+@pytest.mark.slow
+@pytest.mark.server
+def test_run__the_very_first_runs_may_start_at_once(project, data):
+    config = project()
+    configs = [config.rename(config.with_name("one.yaml")), project(store__url="./second")]
+    with ThreadPoolExecutor(2) as pool:
+        runs = list(pool.map(lambda c: flows("run", "-c", c, share=data.parent), configs))
+    assert [(r.returncode, r.stderr) for r in runs] == [(0, "")] * 2
 
 
 def flows(*words: object, share: Path) -> subprocess.CompletedProcess[str]:

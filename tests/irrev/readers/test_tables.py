@@ -117,6 +117,12 @@ def test_open_spikes__lists_unreadable_rows(tmp_path):
         open_source(tmp_path / "a.csv", on_error="stop")
 
 
+def test_open_spikes__a_table_with_decimal_commas_says_so(tmp_path):
+    (tmp_path / "a.csv").write_text("time;unit\n0,1;a\n0,2;b\n")
+    with pytest.raises(FormatError, match=r"none of 2 rows .*line 2.*with a decimal point"):
+        open_source(tmp_path / "a.csv")
+
+
 def pickled(path):
     np.savez(path, times=np.array([{}], dtype=object), units=UNITS)
 
