@@ -67,7 +67,7 @@ def plan(
         out.print(show.cost_table(dict(zip((p.flow for p in plans), costs, strict=True))))
         for cost in costs:
             for line in misfits(cost, pipeline.compute):
-                out.print(line, markup=False)
+                out.print(line)
 
 
 @app.command()
@@ -155,7 +155,7 @@ def status(config: ConfigOption = DEFAULT, as_json: JsonOption = False) -> None:
         print_json(state)
         return
     for line in show.state_lines(state):
-        out.print(line, markup=False)
+        out.print(line)
     if server := find_server():
         out.print(f"up         UI {server.url.removesuffix('/api')}")
 

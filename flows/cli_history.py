@@ -84,10 +84,10 @@ def why(
         print_json(records)
         return
     for record in records:
-        out.print(f"{record['shard']} ({record['flow']})", markup=False)
-        out.print(f"  now      {record['now']}", markup=False)
+        out.print(f"{record['shard']} ({record['flow']})")
+        out.print(f"  now      {record['now']}")
         for event in record["past"]:
-            out.print(f"  {event['version']:<8} {event['when']}  {event['what']}", markup=False)
+            out.print(f"  {event['version']:<8} {event['when']}  {event['what']}")
 
 
 @app.command()

@@ -18,9 +18,11 @@ from irrev.errors import IrrevError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# names of files and conditions are printed as they are: no `[a]` is a style, no `:x:` a picture
+PLAIN: Any = {"soft_wrap": True, "highlight": False, "markup": False, "emoji": False}
 # elsewhere than on a terminal one row is one line, however long
-out = Console(width=None if sys.stdout.isatty() else 1000, soft_wrap=True, highlight=False)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+out = Console(width=None if sys.stdout.isatty() else 1000, **PLAIN)
+err = Console(stderr=True, **PLAIN)
 
 ConfigOption = Annotated[str, typer.Option("--config", "-c", help="pipeline file")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print data instead of text")]
@@ -42,12 +44,12 @@ def friendly(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except IrrevError as error:
-            err.print(str(error), markup=False)
+            err.print(str(error))
         except OSError as error:
             if error.errno not in MENDS:
                 raise
             where = error.filename or "the disk"
-            err.print(f"{where}: {error.strerror}; {MENDS[error.errno]}.", markup=False)
+            err.print(f"{where}: {error.strerror}; {MENDS[error.errno]}.")
         raise typer.Exit(2)
 
     return run_command

@@ -76,7 +76,9 @@ def _cell(ds: xr.Dataset, i: int, column: Column) -> str:
 
 def records(ds: xr.Dataset) -> list[dict[str, Any]]:
     """Return one plain record a shard: every variable along `shard` alone, NaN as null."""
-    names = [str(n) for n, v in ds.variables.items() if v.dims == ("shard",) and n != "config"]
+    along = {str(n) for n, v in ds.variables.items() if v.dims == ("shard",)} - {"config"}
+    # a store lists variables in no fixed order
+    names = sorted(along, key=lambda n: (n not in ("shard", "source", "condition"), n))
     columns = [[_plain(v) for v in ds[name].to_numpy().tolist()] for name in names]
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
@@ -342,9 +344,7 @@ def state_lines(state: dict[str, Any]) -> list[str]:
     if not state["quarantine"]:
         parts = any(row["action"] == "set aside" for row in state["checks"])
         lines.append("quarantine empty" + "; the records set aside are above" * parts)
-    for row in state["quarantine"]:
-        lines.append(f"quarantine {row['item']}: {row['reason']}")
-    return lines
+    return lines + [f"quarantine {row['item']}: {row['reason']}" for row in state["quarantine"]]
 
 
 # --- alerts --------------------------------------------------------------------------------------

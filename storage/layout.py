@@ -41,11 +41,14 @@ TEXT_KINDS = "OUT"
 
 
 def node_name(text: str) -> str:
-    """Make one path component from any text: `a/b` becomes `a%2Fb`."""
+    """Make one path component from any text, another one for each: `a/b` becomes `a%2Fb`.
+
+    What the store keeps for itself (no name, dots alone, two underscores first) is escaped too.
+    """
     name = quote(text, safe=" +,=@()[]")
-    if not name or set(name) == {"."} or name.startswith("__"):
-        raise StoreError(f"{text!r} cannot name a group; use letters, digits, dash, dot.")
-    return name
+    if set(name) == {"."}:
+        return name.replace(".", "%2E")
+    return f"%5F%5F{name[2:]}" if name.startswith("__") else name or "%"
 
 
 def chunk_shape(array: xr.DataArray | xr.Variable) -> tuple[int, ...]:

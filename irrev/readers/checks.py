@@ -203,7 +203,7 @@ def _scale_words(ratio: float) -> tuple[str, str]:
         return "", "check the unit of the times"
     return (
         f"; they look like samples ({rate:,.10g} per second)",
-        f"set time_unit: samples and sample_rate: {rate:.10g}",
+        f"set time_unit: samples and sample_rate: {rate:.10g} Hz",
     )
 
 

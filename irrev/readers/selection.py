@@ -19,6 +19,8 @@ from irrev.trains import largest_times, read_trains
 
 Rule = Callable[[xr.Dataset, NDArray[np.bool_]], NDArray[np.bool_]]  # of units left, which
 
+NO_VALUE = "(none)"  # names the condition of intervals whose column is empty or not a number
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -191,8 +193,13 @@ def _interval_names(ds: xr.Dataset, by: str) -> NDArray[np.str_]:
     ]
     if by not in columns:
         raise InputError(f"{by} is not a column of intervals;{nearest(by, ['tags', *columns])}")
-    values = ds[f"interval_{by}"].values
-    return np.array([f"{v:g}" if isinstance(v, float) else str(v) for v in values.tolist()])
+    return np.array([_name(v) for v in ds[f"interval_{by}"].values.tolist()])
+
+
+def _name(value: object) -> str:
+    """Write a value of an interval column as the name of a condition."""
+    name = f"{value:g}" if isinstance(value, float) else str(value)
+    return NO_VALUE if value != value or not name.strip() else name
 
 
 def active_fraction(

@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from rich.table import Table
 from typer.testing import CliRunner
 
 from flows import cli, show
 from flows.config import load
+from flows.console import out
 from irrev.errors import IrrevError
 from storage.pending import Pending
 from storage.repository import Repository
@@ -74,6 +76,8 @@ def test_commands__from_plan_to_report(project):
     rows = json.loads(text)["spikes"]
     assert [r["shard"] for r in rows] == ["pair/driven:all", "pair/still:all"]
     assert {"ep_rate", "ep_rate_low", "ep_rate_high", "p", "q", "significant"} <= set(rows[0])
+    assert list(rows[0])[:3] == ["condition", "shard", "source"]
+    assert list(rows[0])[3:] == sorted(list(rows[0])[3:])
     assert invoke("show", "pair/still:all", "-c", config)[1].count("pair/") == 1
 
     code, text, _ = invoke("plan", "-c", config, "--json")
@@ -207,6 +211,15 @@ def test_friendly__says_what_stands_in_the_way_of_a_locked_folder_or_a_full_disk
         assert said.startswith(f"/some/file: {os.strerror(code)}; {mend}")
     with pytest.raises(OSError, match="Is a directory"):
         write(errno.EISDIR)
+
+
+def test_console__prints_names_as_they_are(capsys):
+    table = Table("shard")
+    table.add_row("rat:x:y [red]")
+    with out.capture() as printed:
+        out.print(table)
+        out.print("rat:x:y [red]")
+    assert printed.get().count("rat:x:y [red]") == 2
 
 
 def test_friendly__lets_a_bug_show_its_trace():

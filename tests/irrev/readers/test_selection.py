@@ -191,6 +191,14 @@ def test_conditions__can_be_the_values_of_a_column(ds):
     assert list(conditions(ds, table="epochs", by="angle")) == ["0", "45", "22.5"]
 
 
+def test_conditions__a_row_without_a_value_has_a_name_all_the_same(ds):
+    """An empty name could not be stored; it kept the results of a whole run from publication."""
+    ds = ds.assign(interval_angle=("interval", np.full(ds.sizes["interval"], np.nan)))
+    assert list(conditions(ds, table="epochs", by="angle")) == ["(none)"]
+    ds["interval_side"][:] = " "
+    assert list(conditions(ds, table="epochs", by="side")) == ["(none)"]
+
+
 def test_conditions__without_a_table_are_all_that_was_recorded(ds):
     assert conditions(ds)["all"].tolist() == [[0, 100]]
 
