@@ -24,13 +24,13 @@ CAPTIONS = {
 
 
 def further(ds: xr.Dataset, extras: Extras) -> tuple[list[Picture], list[TableBlock]]:
-    """Return figures and tables of the further estimates and series of recordings."""
+    """Return figures of the first recordings' further estimates, and a table of all of them."""
     pictures, rows = [], []
-    for i in np.flatnonzero(ds["status"].to_numpy().astype(str) == "done")[:DETAILED]:
+    for k, i in enumerate(np.flatnonzero(ds["status"].to_numpy().astype(str) == "done")):
         shard = str(ds["shard"].to_numpy()[i])
         name = f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}"
         path = extras.get(part_key("trajectory", shard))
-        if path is not None:
+        if path is not None and k < DETAILED:
             pictures.append(
                 picture(
                     plots.trajectory_ep(path),
@@ -41,11 +41,11 @@ def further(ds: xr.Dataset, extras: Extras) -> tuple[list[Picture], list[TableBl
         table = extras.get(part_key("estimates", shard))
         if table is None:
             continue
+        rows += [_row(name, table.isel(estimate=j)) for j in range(table.sizes["estimate"])]
         families = table["family"].to_numpy().astype(str)
-        for family in dict.fromkeys(families):
+        for family in dict.fromkeys(families) if k < DETAILED else ():
             part = table.isel(estimate=np.flatnonzero(families == family))
             pictures.append(_family(family, part, name))
-            rows += [_row(name, part.isel(estimate=k)) for k in range(part.sizes["estimate"])]
     head = ["recording", "question", "estimate", "EP bound, nat/s", "nat per spike", "p", "adds"]
     return pictures, [TableBlock("Further estimates", head, rows)] if rows else []
 
