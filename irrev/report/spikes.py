@@ -12,6 +12,7 @@ from irrev.verdicts import verdict
 
 Extras = Mapping[str, xr.Dataset]
 DETAILED = 6  # recordings, or systems, with figures of their own
+LISTED = 100  # recordings whose further estimates are in the table
 CAPTIONS = {
     "sweep": "by bin width: narrow bins miss coincidences, wide ones lose spikes and average",
     "orders": "by order of interaction; each level holds the one before",
@@ -24,13 +25,14 @@ CAPTIONS = {
 
 
 def further(ds: xr.Dataset, extras: Extras) -> tuple[list[Picture], list[TableBlock]]:
-    """Return figures of the first recordings' further estimates, and a table of all of them."""
+    """Return figures of the first recordings' further estimates, and a table of them all."""
     pictures, rows = [], []
-    for k, i in enumerate(np.flatnonzero(ds["status"].to_numpy().astype(str) == "done")):
+    done = np.flatnonzero(ds["status"].to_numpy().astype(str) == "done")
+    for k, i in enumerate(done[:LISTED]):
         shard = str(ds["shard"].to_numpy()[i])
         name = f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}"
-        path = extras.get(part_key("trajectory", shard))
-        if path is not None and k < DETAILED:
+        path = extras.get(part_key("trajectory", shard)) if k < DETAILED else None
+        if path is not None:
             pictures.append(
                 picture(
                     plots.trajectory_ep(path),
@@ -47,7 +49,8 @@ def further(ds: xr.Dataset, extras: Extras) -> tuple[list[Picture], list[TableBl
             part = table.isel(estimate=np.flatnonzero(families == family))
             pictures.append(_family(family, part, name))
     head = ["recording", "question", "estimate", "EP bound, nat/s", "nat per spike", "p", "adds"]
-    return pictures, [TableBlock("Further estimates", head, rows)] if rows else []
+    title = "Further estimates" + (f", first {LISTED} recordings" if done.size > LISTED else "")
+    return pictures, [TableBlock(title, head, rows)] if rows else []
 
 
 def _family(family: str, part: xr.Dataset, name: str) -> Picture:
