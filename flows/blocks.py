@@ -65,6 +65,16 @@ class MaxEnt(Model):
             raise ValueError(f"folds is {self.folds} but n_blocks is {self.n_blocks}; use fewer")
         return self
 
+    @model_validator(mode="after")
+    def _check_window(self) -> "MaxEnt":
+        if self.lag > 1 and self.window > 1:
+            raise ValueError(
+                f"lag is {self.lag} and window {self.window}; set only one of them above 1"
+            )
+        if "delayed" in self.observables and self.window == 1:
+            raise ValueError("observable `delayed` needs a window of 2 bins or more; set window")
+        return self
+
 
 def is_plain(ep: Mapping[str, Any]) -> bool:
     """Say whether an estimate can go chunk by chunk: `irrev.stream_ep` knows pairs at lag 1."""

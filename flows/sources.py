@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from flows.driven_tasks import AnyDrivenTask
 from flows.model import Model
@@ -51,6 +51,9 @@ class BaseSource(Model):
                 mend = "copy the file here" if "://" in pattern else "check the path"
                 raise ConfigError(f"sources.{name}.uri: nothing at {pattern}; {mend}.")
             paths += [Path(m) for m in matches]
+        for path in paths:
+            if not _is_utf8(path.name):  # written on a system with another encoding
+                raise ConfigError(f"sources.{name}.uri: {path.name!a} is no UTF-8; rename it.")
         if len(paths) == 1 and isinstance(self.uri, str) and _is_plain(folder, patterns[0]):
             return [Item(name, name, paths[0])]
         stems = [p.stem if p.is_file() else p.name for p in paths]
@@ -75,6 +78,14 @@ def _matches(folder: Path, pattern: str) -> list[str]:
         return [str(folder / pattern)]
     start = folder if Path(pattern).is_absolute() else Path(glob.escape(str(folder)))
     return sorted(glob.glob(str(start / pattern), recursive=True))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_plain(folder: Path, pattern: str) -> bool:
@@ -144,6 +155,12 @@ class SpikesSource(BaseSource):
         default="s", description="unit of times in the file"
     )
     sample_rate: Hertz | None = Field(default=None, description="needed for `time_unit: samples`")
+
+    @model_validator(mode="after")
+    def _check_recording(self) -> "SpikesSource":
+        if self.recording and self.recording[0] >= self.recording[1]:
+            raise ValueError("recording starts at or after its stop; write [start, stop]")
+        return self
 
 
 class TimeseriesSource(BaseSource):

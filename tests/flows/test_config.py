@@ -1,4 +1,6 @@
 import json
+import os
+from pathlib import Path
 
 import pytest
 import yaml
@@ -28,6 +30,15 @@ from irrev.errors import ConfigError
         ({"flows__spikes__sources": ["pair", "pair"]}, r"sources: a source stands twice"),
         ({"flows": {}}, r"flows: nothing to measure; choose of spikes"),
         ({"flows__spikes__ep": {"folds": 60}}, r"flows.spikes.ep: folds is 60 but n_blocks is 50"),
+        (
+            {"flows__spikes__ep": {"lag": 2, "window": 3}},
+            r"flows.spikes.ep: lag is 2 and window 3; set only one of them above 1",
+        ),
+        ({"flows__spikes__ep": {"observables": ["delayed"]}}, r"`delayed` needs a window of 2"),
+        (
+            {"sources__pair__recording": ["60 s", "0 s"]},
+            r"sources.pair: recording starts at or after its stop",
+        ),
         ({"compute__profile": "address"}, r"compute.address: write the scheduler's"),
         ({"store__url": "gs://a/b"}, r"store.url: gs://a/b is no store"),
         ({"sources__pair__uri": ""}, r"sources.pair.uri"),
@@ -106,6 +117,13 @@ def test_items__a_file_is_found_by_its_name_even_if_that_reads_like_a_glob(proje
     config = project(sources__pair__uri=f"data/{name}")
     (config.parent / "data" / name).touch()
     assert [i.name for i in load(config).sources["pair"].items("pair", config.parent)] == ["pair"]
+
+
+def test_items__a_name_in_another_encoding_is_an_error(project):
+    config = project()
+    Path(os.fsdecode(os.fsencode(config.parent / "data") + b"/Gr\xf6sse.npz")).touch()
+    with pytest.raises(ConfigError, match=r"sources.pair.uri: 'Gr.*sse.npz' is no UTF-8; rename"):
+        load(config).sources["pair"].items("pair", config.parent)
 
 
 def test_items__the_folder_of_the_pipeline_is_no_pattern(project, tmp_path):
