@@ -128,6 +128,11 @@ def build_samples(
         return _given(bins, width)
     names = _check_sets(observables, lag, window)
     if isinstance(bins, SpikeBins):
+        if not bins.indices.size:
+            raise InputError(
+                f"no unit spikes in these {bins.n_bins:,} bins; check that spikes and intervals "
+                "count time from the same moment."
+            )
         return _spikes(bins, names, lag, window)
     states = np.asarray(bins)
     if states.ndim != 2:

@@ -241,6 +241,13 @@ def test_maxent_ep__refuses_bad_options(driven, arguments, message):
         maxent_ep(driven, **arguments)
 
 
+def test_maxent_ep__refuses_bins_without_a_spike():
+    """A table of intervals with another clock than the spikes; it came out as zero."""
+    silent = SpikeBins.from_dense(np.zeros((1000, 3)), 0.01)
+    with pytest.raises(InputError, match="no unit spikes in these 1,000 bins; check that"):
+        maxent_ep(silent)
+
+
 def test_maxent_ep__refuses_bad_states():
     with pytest.raises(InputError, match="not finite; cut them out"):
         maxent_ep(np.full((500, 3), np.nan))
