@@ -44,6 +44,8 @@ TABLE = [  # units, bins, active
     (1000, 400_000, 0.02),
     (500, 100_000, 0.02),
     (500, 1_600_000, 0.02),
+    (500, 6_400_000, 0.02),
+    (2000, 400_000, 0.02),
     (500, 400_000, 0.01),
     (500, 400_000, 0.04),
 ]
@@ -153,14 +155,19 @@ def table(folds: int) -> None:
         out = subprocess.run([*command, "--folds", str(folds)], capture_output=True, text=True)
         print(out.stdout, out.stderr[-300:], flush=True)
         rows.append(json.loads(out.stdout.splitlines()[0]))
-    x = np.log(np.array(TABLE))
-    for name in ("cpu_s", "peak_mib"):
-        y = np.log([r[name] - (r["base_mib"] if name == "peak_mib" else 0) for r in rows])
+    sizes = np.array(TABLE)
+    for name, unit in (("cpu_s", "passes"), ("peak_mib", "")):
+        y = np.array([r[name] / r[unit] if unit else r[name] - r["base_mib"] for r in rows])
         for axis, label in enumerate(("N", "T", "active")):
             others = [a for a in range(3) if a != axis]
-            use = np.all(np.isclose(x[:, others], x[1, others]), axis=1)
-            slope = np.polyfit(x[use, axis], y[use], 1)[0]
-            print(f"{name} ~ {label}^{slope:.2f}")
+            use = np.flatnonzero(np.all(np.isclose(sizes[:, others], sizes[1, others]), axis=1))
+            use = use[np.argsort(sizes[use, axis])]
+            x = sizes[use, axis]
+            slopes = np.diff(np.log(y[use])) / np.diff(np.log(x))
+            steps = ", ".join(
+                f"{a:g} to {b:g}: {s:.2f}" for a, b, s in zip(x[:-1], x[1:], slopes, strict=True)
+            )
+            print(f"exponent of {name}{' a pass' if unit else ''} in {label}: {steps}")
 
 
 def speed(file: str, width: float, folds: int, repeats: int) -> None:

@@ -11,9 +11,10 @@ in a store, in mapped files or in memory; a chunk of it is the unit of work. Fou
 Every sum is either over integers or taken in the order of the recording, so the numbers do not
 depend on the size of chunks, on the number of workers, or on who finishes first: bit for bit.
 
-Memory. A worker holds one chunk, a few matrices unit x unit, and 16 bytes a transition of its
-share and fold (all folds go on together while `FIT_BYTES` allows). The asking process holds the
-block sums, 2 n_blocks n_units^2 bytes, and `FIT_BYTES` of directions.
+Memory. A worker holds one chunk, chunks kept as read (`stream_work.KEEP_BYTES`), a few matrices
+unit x unit, a message of `MESSAGE_BYTES`, and 16 bytes a transition of its share and fold (all
+folds go on together while `FIT_BYTES` allows). The asking process holds the block sums,
+2 n_blocks n_units^2 bytes, and `FIT_BYTES` of directions.
 
 Limits: as `irrev.ep.maxent`. The line search stops at other points than that of recordings in
 memory, within the same tolerance, so both agree well within the interval, not bit for bit; the
