@@ -162,11 +162,14 @@ class Windows:
     def take(self, rows: Index) -> "Windows":
         """Return the given windows only, with the steps they hold."""
         first = self.first[rows]
-        held = np.zeros(self.base.n_samples + 1, bool)
+        start, stop = (first.min(), first.max()) if first.size else (0, 0)
+        held = np.zeros(stop - start + self.count, bool)
         for u in range(self.count):
-            held[first + u] = True
+            held[first - start + u] = True
         place = np.cumsum(held) - 1
-        return Windows(self.base.take(np.flatnonzero(held)), place[first], self.count)
+        return Windows(
+            self.base.take(start + np.flatnonzero(held)), place[first - start], self.count
+        )
 
     def values(self, theta: Array) -> Array:
         """Return theta . g of each window, nats."""

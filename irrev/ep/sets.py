@@ -338,9 +338,13 @@ class SpikeLin(Antisymmetric):
 
     def total(self, weights: Array) -> Array:
         """Return sum_t w_t g_t."""
-        n, at = self.steps.indptr.size - 1, self.steps.starts
-        after = np.bincount(at + self.steps.lag, 2.0 * weights, n)
-        return self._rows().T @ (after - np.bincount(at, 2.0 * weights, n))
+        spikes = self.steps
+        if not spikes.n_samples:
+            return np.zeros(spikes.n_units)
+        first, last = int(spikes.starts.min()), int(spikes.starts.max()) + spikes.lag + 1
+        at = spikes.starts - first  # of the bins in use: a block of a long recording is short
+        after = np.bincount(at + spikes.lag, 2.0 * weights, last - first)
+        return self._rows(first, last).T @ (after - np.bincount(at, 2.0 * weights, last - first))
 
     def columns(self, rows: Index) -> Array:
         """Return g of the given samples."""
@@ -361,10 +365,11 @@ class SpikeLin(Antisymmetric):
         square = np.maximum(4.0 * (ends - 2.0 * both), 1.0) / self.n_samples
         return DiagonalMetric(np.sqrt(square))
 
-    def _rows(self) -> csr_array:
-        spikes = self.steps
-        shape = (spikes.indptr.size - 1, spikes.n_units)
-        return csr_array((np.ones(spikes.indices.size), spikes.indices, spikes.indptr), shape)
+    def _rows(self, first: int = 0, last: int | None = None) -> csr_array:
+        ends = self.steps.indptr[first : None if last is None else last + 1]
+        indices = self.steps.indices[ends[0] : ends[-1]]
+        shape = (ends.size - 1, self.steps.n_units)
+        return csr_array((np.ones(indices.size), indices, ends - ends[0]), shape)
 
 
 def chunks(n: int) -> Iterator[Index]:
