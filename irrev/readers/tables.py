@@ -85,7 +85,7 @@ def read_csv_spikes(path: Path, findings: Findings, tick: float | None) -> RawSp
 def _csv_columns(
     rows: Iterator[list[str]], findings: Findings
 ) -> tuple[NDArray[np.float64], NDArray[np.str_]]:
-    header = [cell.strip().lower() for cell in next(rows)]
+    header = [cell.strip().lower() for cell in next(rows, [])]
     at_time, at_unit = (_position(header, names) for names in (TIME_NAMES, UNIT_NAMES))
     times: list[float] = []
     units: list[str] = []
@@ -95,7 +95,7 @@ def _csv_columns(
         times, units = [float(header[0])], [header[1]]
     if at_time is None or at_unit is None:
         raise findings.error(
-            f"the columns are {', '.join(header)[:200]}",
+            f"the columns are {', '.join(header)[:200] or 'none'}",
             f"name one of them {TIME_NAMES[2]} and one {UNIT_NAMES[4]}",
         )
     for number, row in enumerate(rows, start=2):

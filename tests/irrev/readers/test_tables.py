@@ -117,6 +117,13 @@ def test_open_spikes__lists_unreadable_rows(tmp_path):
         open_source(tmp_path / "a.csv", on_error="stop")
 
 
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf", b"\n\n"])
+def test_open_spikes__a_table_without_a_line_says_so(tmp_path, content):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(FormatError, match="the columns are none; name one of them time"):
+        open_source(tmp_path / "a.csv")
+
+
 def test_open_spikes__a_table_with_decimal_commas_says_so(tmp_path):
     (tmp_path / "a.csv").write_text("time;unit\n0,1;a\n0,2;b\n")
     with pytest.raises(FormatError, match=r"none of 2 rows .*line 2.*with a decimal point"):
