@@ -37,6 +37,8 @@ def read_ahead(
             looked.append(Input(item.name, item.source, sha256, "", "", parts, readers.size(ds)))
         except (FormatError, InputError) as error:
             looked.append(_unreadable(item.name, item.source, str(error)))
+        except Exception:  # of a disk, or a bug: the run stores it as a failure and goes on
+            chosen.remove(item.name)
     rest = [item for item in plan.unread if item.name not in chosen]
     return plan_inputs(pipeline, spec, repo, [*known.values(), *looked], rest, scope=scope)
 

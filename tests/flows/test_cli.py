@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from flows import cli, show
 from flows.config import load
 from flows.console import out
+from irrev import readers
 from irrev.errors import IrrevError
 from storage.pending import Pending
 from storage.repository import Repository
@@ -181,6 +182,21 @@ def test_mistakes__unknown_version_or_result(project):
     assert code == 2
     assert "did you mean 'pair/still:all'?" in err
     assert "there are: spikes, pair/driven:all" in invoke("show", "qqq", "-c", config)[2]
+
+
+def test_plan__goes_on_where_a_disk_fails(project, monkeypatch):
+    """What is no fault of a file's content is left to the run, which keeps it beside results."""
+    real = readers.open_source
+
+    def failing(uri, **options):
+        if Path(uri).stem == "still":
+            raise OSError(errno.EIO, "Input/output error")
+        return real(uri, **options)
+
+    monkeypatch.setattr(readers, "open_source", failing)
+    code, text, _ = invoke("plan", "-c", project())
+    assert code == 0
+    assert "1 items to read, 1 to run" in text
 
 
 def test_run__finds_an_unwritable_page_before_the_work(project):
