@@ -249,6 +249,7 @@ def over_days(ds: xr.Dataset, ax: Axes | None = None, *, value: str = "ep_rate")
     all_days = [d for series in days(ds).values() for d, _ in series]
     if all_days:
         ax.set_xlim(min(all_days) - 1.5, max(all_days) + 1.5)
+        ax.set_xticks(sorted(set(all_days)))
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, floor) if floor < 0 else low, high + 0.35 * (high - low))
     ax.axhline(0, color="0.6", linewidth=0.8)

@@ -102,7 +102,8 @@ def longitudinal(ds: xr.Dataset) -> list[Picture]:
         picture(
             plots.over_days(ds, value=value),
             alt=f"EP bound in {plots.UNITS[value]} against day in vitro: {', '.join(series)}.",
-            caption="Cultures over days; filled: significant. Bars: interval of each recording.",
+            caption="Cultures over days; filled: significant. Bars: interval of each recording. "
+            "Values far below zero, where a few samples decide, are told in words.",
         )
         for value in ("ep_rate", "ep_per_spike")
     ]
