@@ -18,7 +18,6 @@ that moves the value. The bound of `gamma_crit` inherits this.
 Source: N. Schraudolph, Neural Comput. 14, 1723 (2002) for (1); C. Lanczos (1950).
 """
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -27,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from irrev.alignment.second_law import gamma_crit
+from irrev.derivatives import FORWARD
 from irrev.errors import InputError, MissingExtraError
 
 try:
@@ -43,9 +43,6 @@ FisherKind = Literal["model", "empirical"]
 Product = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Products = Callable[[NDArray[np.float64]], Iterable["FisherSum"]]
 RELATIVE_RESIDUAL = 1e-6
-# torch counts the levels of forward derivatives for the whole process: with two threads at once a
-# product, its backward half too, ends in an error or in wrong numbers
-FORWARD = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)

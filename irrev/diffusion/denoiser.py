@@ -19,22 +19,19 @@ Ho, arXiv:2202.00512 (v); Lipman et al., arXiv:2210.02747 (conditional OT).
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import RLock
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from irrev.derivatives import FORWARD
 from irrev.errors import InputError
 
 Prediction = Literal["epsilon", "v", "x0", "velocity"]
 Process = Literal["ve", "vp", "cond_ot"]
 
 NULL = -1  # class index of the null condition inside a batch of mixed conditions
-# torch counts levels of forward derivatives for the whole process: two threads at once end in
-# errors or in wrong numbers
-FORWARD = RLock()
 FINITE_STEP = 1e-2  # of sigma: float32 rounding and curvature are about equal there
 
 
