@@ -452,6 +452,7 @@ def _diffusion_pieces(block: DiffusionBlock, source: SamplesSource | None) -> di
 STATE_S = 2.5e-6  # one state of the digit model, s (measured, one core)
 TRACE_S = 1.5e-3  # divergence, eigenvalue and instability of one state at one level, s (measured)
 START_S = 6.0  # importing torch and reading
+HELD_BYTES = 2.0**26  # of the samples, which lie in parts: two of them, and a batch
 
 
 def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
@@ -463,10 +464,12 @@ def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cos
     traced = config["trace_states"] * config["levels"]["n"]
     data = config["selection"]["states"] == "data"
     seconds = START_S + STATE_S * states + (TRACE_S * traced if data else 0.0)
+    learns = config["model"]["kind"] == "empirical" and not config["model"]["reference_rows"]
+    held = min(size.get("bytes", 0.0), float("inf") if learns else HELD_BYTES)
     return Cost(
         seconds=seconds,
         read_bytes=size.get("bytes", 0.0),
-        peak_bytes=3e8 + 3 * size.get("bytes", 0.0),
+        peak_bytes=3e8 + 3 * held,
         written_bytes=ROW_BYTES + 400 * config["levels"]["n"] * (2 + len(config["partitions"])),
         gpu_seconds=seconds,
     )

@@ -30,7 +30,7 @@ from flows.scope import WHOLE, Scope
 from flows.sources import Item
 from flows.specs import SPECS, FlowSpec
 from irrev.errors import IrrevError
-from storage.inputs import scratch_place
+from storage.inputs import part_key, part_name, scratch_place
 from storage.leases import at_work
 from storage.manifest import code_version, run_metadata
 from storage.pending import Pending
@@ -153,6 +153,8 @@ def ingest(run: Run) -> Ingested:
             entries.append(entry)
             if reading.key:
                 new[entry.group] = reading.key
+            for number in range(reading.parts):
+                new[f"{entry.group}/{part_name(number)}"] = part_key(reading.key, number)
         n_read += len(news.what)
         progress.report("read", n_read, len(unread))
     return Ingested(sorted(entries, key=lambda e: e.item), new, failed, left)

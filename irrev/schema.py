@@ -67,7 +67,7 @@ def blank(kind: str, dim: str) -> xr.Dataset:
     return xr.Dataset(variables)
 
 
-def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
+def validate(ds: xr.Dataset, kind: str, *, partial: bool = False) -> xr.Dataset:
     """Check a Dataset against its kind and complete units and long names.
 
     Parameters
@@ -76,6 +76,8 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
         Dataset to check; coordinates and data variables are treated alike.
     kind
         A key of `KINDS`.
+    partial
+        It is some of the kind's variables only: required ones may be missing.
 
     Returns
     -------
@@ -89,7 +91,7 @@ def validate(ds: xr.Dataset, kind: str) -> xr.Dataset:
     spec = KINDS[kind]
     known = {v.name: v for v in spec.variables}
     missing = [v.name for v in spec.variables if v.required and v.name not in ds.variables]
-    if missing:
+    if missing and not partial:
         raise InputError(f"{kind}: {', '.join(missing)} missing; see irrev.schema.KINDS.")
     out = ds.copy()
     for name in map(str, ds.variables):

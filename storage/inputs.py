@@ -15,6 +15,22 @@ def scratch_place(key: str) -> str:
     return SCRATCH + key
 
 
+def part_name(number: int) -> str:
+    """Return the name of a part of the rows of a large input: below its group, after its key."""
+    return f"rows-{number:05d}"
+
+
+def part_key(key: str, number: int) -> str:
+    """Return the key in the scratch of a part of an input."""
+    return f"{key}-{part_name(number)}"
+
+
+def part_place(place: str, number: int) -> str:
+    """Return the place of a part of an input, as `load_input` takes it."""
+    between = "-" if place.startswith(SCRATCH) else "/"
+    return f"{place}{between}{part_name(number)}"
+
+
 def load_input(ref: StoreRef, place: str, at: str) -> xr.Dataset:
     """Read the data of an input into memory.
 

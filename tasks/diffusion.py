@@ -18,7 +18,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from irrev.readers import open_source
-from storage.inputs import load_input
+from storage.inputs import load_input, part_place
 from storage.pending import Pending
 from storage.repository import Repository, StoreRef
 from tasks.cluster import on_worker, worth_retrying
@@ -82,8 +82,13 @@ def _opened(study_at: StudyRef) -> Any:
     model = model_of(config, study_at.folder)
     reference = model.pop("reference_rows", None)
     names = ("levels", "partitions", "n_paths", "batch", "classes", "against")
+
+    def part(number: int) -> xr.Dataset:
+        return load_input(study_at.ref, part_place(study_at.group, number), study_at.at)
+
     return open_study(
         load_input(study_at.ref, study_at.group, study_at.at) if study_at.group else None,
+        part=part,
         model=model,
         piece=config["selection"],
         reference=open_source(reference, kind="samples") if reference else None,

@@ -1,6 +1,6 @@
 """Read items of a source, check them, and put them into the store's scratch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from irrev import readers
 from irrev.errors import FormatError, InputError
+from storage.inputs import part_key
 from storage.lookup import content_key
 from storage.pending import Pending
 from storage.repository import Repository, StoreRef
@@ -27,6 +28,7 @@ class Reading:
     size: dict[str, float]
     checks: list[list[str]]  # name, count, action, detail of each check that found something
     error: str = ""
+    parts: int = 0  # of its rows, each under `part_key(key, ...)`; 0 for data in one piece
 
 
 def read_items(
@@ -39,7 +41,8 @@ def read_items(
     ref
         The store.
     items
-        Name and path of each; the batch is held in memory.
+        Name and path of each; the batch is held in memory, but of a kind that is read in parts
+        two parts of a file only.
     read_config
         Kind, reader's options, and how to split into conditions.
     on_error
@@ -47,27 +50,54 @@ def read_items(
         with `stop`, the error is raised.
     """
     readings, data = [], {}
+    pending = Pending(Repository.open(ref))
     for item, path in items:
         try:
-            reading, ds = _read(item, path, read_config)
+            reading, ds = _read(item, path, read_config, pending)
             data[reading.key] = {"data": ds}
         except (FormatError, InputError) as error:
             if on_error == "stop":
                 raise
             reading = Reading(item, "", _hash_or_empty(path), {}, {}, [], str(error))
         readings.append(reading)
-    Pending(Repository.open(ref)).put(data)
+    pending.put(data)
     return readings
 
 
-def _read(item: str, path: str, read_config: dict[str, Any]) -> tuple[Reading, xr.Dataset]:
+def _read(
+    item: str, path: str, read_config: dict[str, Any], pending: Pending
+) -> tuple[Reading, xr.Dataset]:
     before = readers.content_hash(path)
-    ds = readers.open_source(path, kind=read_config["kind"], **read_config["options"])
-    if ds.attrs["sha256"] != before:
-        raise FormatError(f"{path}: changed while it was read; run again when it is complete.")
-    selections = readers.split(ds, read_config["kind"], **read_config["split"])
+    kind, options = read_config["kind"], read_config["options"]
     key = content_key({"sha256": before, "read": read_config})
-    return Reading(item, key, before, selections, readers.size(ds), readers.findings(ds)), ds
+    if kind in readers.STREAMS:
+        ds = _keep_parts(readers.stream_source(path, kind=kind, **options), key, pending)
+    else:
+        ds = readers.open_source(path, kind=kind, **options)
+    parts = len(ds.attrs.get("rows", ()))
+    if ds.attrs["sha256"] != before:
+        pending.drop([part_key(key, i) for i in range(parts)])
+        raise FormatError(f"{path}: changed while it was read; run again when it is complete.")
+    selections = readers.split(ds, kind, **read_config["split"])
+    reading = Reading(
+        item, key, before, selections, readers.size(ds), readers.findings(ds), parts=parts
+    )
+    return reading, ds
+
+
+def _keep_parts(stream: Iterator[xr.Dataset], key: str, pending: Pending) -> xr.Dataset:
+    """Put each part as it comes, and return the last Dataset, which is the head."""
+    kept: list[str] = []
+    try:
+        last = next(stream)
+        for ds in stream:
+            kept.append(part_key(key, len(kept)))
+            pending.put({kept[-1]: {"data": last}})
+            last = ds
+    except BaseException:
+        pending.drop(kept)
+        raise
+    return last
 
 
 def _hash_or_empty(path: str) -> str:

@@ -5,13 +5,15 @@ A run follows paths of one origin: `data` (noised data), `paths` (stored samplin
 to, or, against the null condition, of each class or prompt alone whether it does. Every batch has
 its own noise, so its sums are the same wherever it runs; adding them in order gives the run's.
 
-Memory is the samples, once, plus one batch: states and log ratios of `batch` paths, and one chunk
-of network calls. Sums do not grow with the number of paths.
+Memory is one batch: states and log ratios of `batch` paths, and one chunk of network calls; and
+the samples, once, or two parts of 16 MiB of them if they lie in parts. Sums do not grow with the
+number of paths. An empirical model that learns from half of the samples holds all of them.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,22 +29,25 @@ from irrev.diffusion.guidance import PROMPT, prompt_sums
 from irrev.diffusion.models.build import build_denoiser
 from irrev.diffusion.partitions import Partition, finest, hierarchy, partition
 from irrev.diffusion.paths import ForwardPaths, GeneratedPaths, Source, StoredPaths
+from irrev.diffusion.rows import RowParts
 from irrev.diffusion.schedules import edm_grid
 from irrev.errors import InputError
 
 MOST_CLASSES = 64  # asked about without being named: more are a mistake, each costs a call a state
 N_GENERATED = 300  # paths of a run without samples that names no number (as in the papers)
 REFERENCE_SHARE = 0.5  # of the rows that the empirical model learns from
+KEPT_PARTS = 2  # of samples that lie in parts: a batch can begin in one and end in the next
 Array = NDArray[np.float64]
+Part = Callable[[int], xr.Dataset]
 
 
 @dataclass(frozen=True)
 class Samples:
     """Labelled samples in the shape of the model, and whole paths if there are any."""
 
-    x: NDArray[np.float32]  # (sample, *dim)
+    x: NDArray[np.float32] | RowParts  # (sample, *dim)
     label: NDArray[np.int64] | None
-    path: NDArray[np.float32] | None  # (noise_level, sample, *dim)
+    path: NDArray[np.float32] | RowParts | None  # (noise_level, sample, *dim)
     sigma: Array | None
 
     def part(self, rows: NDArray[np.integer]) -> "Samples":
@@ -55,16 +60,39 @@ class Samples:
         )
 
 
-def samples_of(ds: xr.Dataset) -> Samples:
-    """Return the samples of a Dataset of kind "samples" in their own shape."""
+def samples_of(ds: xr.Dataset, part: Part | None = None) -> Samples:
+    """Return the samples of a Dataset of kind "samples" in their own shape.
+
+    Parameters
+    ----------
+    ds
+        All samples, or the head of samples that lie in parts.
+    part
+        Number of a part -> its Dataset.
+    """
     shape = tuple(json.loads(ds.attrs["shape"]))
-    x = ds["x"].to_numpy().reshape(-1, *shape)
     label = ds["label"].to_numpy() if "label" in ds else None
-    if "path" not in ds:
-        return Samples(x, label, None, None)
-    path = ds["path"].to_numpy()
-    sigma = ds["sigma"].to_numpy().astype(np.float64)
-    return Samples(x, label, path.reshape(len(path), -1, *shape), sigma)
+    sigma = ds["sigma"].to_numpy().astype(np.float64) if "sigma" in ds else None
+    if "x" in ds:
+        x = ds["x"].to_numpy().reshape(-1, *shape)
+        path = ds["path"].to_numpy() if "path" in ds else None
+        if path is not None:
+            path = path.reshape(len(path), -1, *shape)
+        return Samples(x, label, path, sigma)
+    if part is None:
+        raise InputError("these samples lie in parts; give `part`, which reads one of them.")
+    read = lru_cache(maxsize=KEPT_PARTS)(part)
+    rows = list(ds.attrs["rows"])
+
+    def x_of(number: int) -> NDArray[np.float32]:
+        return read(number)["x"].to_numpy().reshape(-1, *shape)
+
+    def path_of(number: int) -> NDArray[np.float32]:
+        path = read(number)["path"].to_numpy()
+        return path.reshape(len(path), -1, *shape)
+
+    paths = None if sigma is None else RowParts(path_of, rows, shape, leading=len(sigma))
+    return Samples(RowParts(x_of, rows, shape), label, paths, sigma)
 
 
 @dataclass(frozen=True)
@@ -117,6 +145,7 @@ def open_study(
     seed: int,
     classes: Sequence[int] = (),
     against: str = "classes",
+    part: Part | None = None,
     reference: xr.Dataset | None = None,
     weights: bytes = b"",
     device: str = "cpu",
@@ -147,6 +176,8 @@ def open_study(
     against
         `classes`, or `unconditional`: each class or prompt alone against the null condition,
         prior 1/2.
+    part
+        Number of a part -> its Dataset, for samples that lie in parts.
     reference
         Rows that the empirical model learns from; without it, half of the samples.
     device, note
@@ -158,7 +189,7 @@ def open_study(
         If model, samples and questions do not fit each other.
     """
     placement = place(device)  # pyright: ignore[reportArgumentType]
-    samples = None if ds is None else samples_of(ds)
+    samples = None if ds is None else samples_of(ds, part)
     denoiser, samples = _model(model, samples, reference, weights, placement.device, seed)
     if samples is not None and tuple(samples.x.shape[1:]) != tuple(denoiser.dim):
         raise InputError(
@@ -201,7 +232,7 @@ def _model(
     built = build_denoiser(
         model,
         weights=weights,
-        data=None if learned is None else learned.x,
+        data=None if learned is None else learned.x[:],
         labels=None if learned is None else learned.label,
         device=device,
     )

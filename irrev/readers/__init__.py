@@ -9,7 +9,10 @@ import difflib
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable, Iterable
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +33,10 @@ KINDS: dict[str, str] = {
     "transcripts": "irrev.readers.transcripts:open_transcripts",
     "triplets": "irrev.readers.triplets:open_triplets",
 }
+
+# kinds that can be read in parts: "module:class", built as the function of KINDS is called; it
+# gives Datasets of rows and then its `head`, what belongs to all of them
+STREAMS: dict[str, str] = {"samples": "irrev.readers.samples:SampleStream"}
 
 # kind -> "module:function" that splits a Dataset into conditions; other kinds have one, `all`
 SPLITTERS: dict[str, str] = {
@@ -71,6 +78,48 @@ def open_source(
     FormatError
         If the content is not what its reader expects.
     """
+    path = _checked(uri, kind, on_error, options)
+    ds = _function(KINDS[kind])(path, on_error=on_error, **options)
+    ds.attrs |= {"uri": str(uri), "sha256": content_hash(path)}
+    return schema.validate(ds, kind)
+
+
+def stream_source(
+    uri: str | Path, *, kind: str, on_error: OnError = "quarantine", **options: Any
+) -> Iterator[xr.Dataset]:
+    """Read one file or folder of a kind of `STREAMS` in parts, two of them in memory at a time.
+
+    Parameters
+    ----------
+    uri, kind, on_error, **options
+        As in `open_source`.
+
+    Yields
+    ------
+        Datasets of some rows of the kind's large variables, and last the head: all the rest,
+        with the attribute `rows`, how many rows each part has. A file of one part yields one
+        Dataset, that of `open_source`.
+    """
+    path = _checked(uri, kind, on_error, options)
+    stream = _function(STREAMS[kind])(path, on_error=on_error, **options)
+    parts = iter(stream)
+    first, second = next(parts), next(parts, None)
+    head: xr.Dataset
+    if second is None:
+        head = stream.head.assign(first.variables)
+    else:
+        for part in itertools.chain([first, second], parts):
+            yield schema.validate(part, kind, partial=True)
+        head = stream.head.assign_attrs(rows=stream.rows)
+    yield schema.validate(
+        head.assign_attrs(uri=str(uri), sha256=content_hash(path)),
+        kind,
+        partial=second is not None,
+    )
+
+
+def _checked(uri: str | Path, kind: str, on_error: str, options: Mapping[str, Any]) -> Path:
+    """Return the path of a source, if it is there and the reader knows the options."""
     if kind not in KINDS:
         raise InputError(f"{kind} is not a kind of source;{nearest(kind, KINDS)}")
     if on_error not in ("quarantine", "stop"):
@@ -78,14 +127,11 @@ def open_source(
     path = Path(uri)
     if not path.exists():
         raise InputError(f"{uri}: no such file or folder; check the path.")
-    opener = _function(KINDS[kind])
-    known = list(inspect.signature(opener).parameters)
+    known = list(inspect.signature(_function(KINDS[kind])).parameters)
     for name in options:
         if name not in known:
             raise InputError(f"{name} is not an option of {kind} sources;{nearest(name, known)}")
-    ds = opener(path, on_error=on_error, **options)
-    ds.attrs |= {"uri": str(uri), "sha256": content_hash(path)}
-    return schema.validate(ds, kind)
+    return path
 
 
 def split(ds: xr.Dataset, kind: str, **options: Any) -> dict[str, Any]:
@@ -116,6 +162,11 @@ def size(ds: xr.Dataset) -> dict[str, float]:
     if "samples" in ds.attrs:  # they stay in their file
         n, channels = ds.attrs["samples"]["shape"]
         sizes |= {"time": float(n), "channel": float(channels), "bytes": 8.0 * n * channels}
+    if "rows" in ds.attrs:  # they lie in parts
+        n = float(sum(ds.attrs["rows"]))
+        states = 1 + ds.sizes.get("noise_level", 0)
+        numbers = n * states * math.prod(json.loads(ds.attrs["shape"]))
+        sizes |= {"sample": n, "bytes": 4.0 * numbers + ds.nbytes}
     if "observed_start" in ds:
         sizes["observed_s"] = float((ds["observed_stop"] - ds["observed_start"]).sum())
     return sizes

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xarray as xr
 import yaml
 
 from flows import runners
@@ -159,6 +160,31 @@ def test_diffusion__seeds_repeat_with_noise_of_their_own(project):
     assert ds["condition"].to_numpy().tolist() == ["data", "data seed=1"]
     first, second = ds["sigma_decision"].to_numpy()
     assert first != second
+
+
+def test_diffusion__samples_in_parts_give_the_same_numbers(project, monkeypatch):
+    """600 samples in 5 parts, from the scratch and then from the branch, as from one piece."""
+    from flows.diffusion import diffusion
+    from irrev.readers import samples
+
+    assert diffusion(str(project(EXACT))).done == 1
+    _, whole = table(project(EXACT))
+    parted = project(EXACT)
+    parted.write_text(parted.read_text().replace("./results", "./parted"))
+    monkeypatch.setattr(samples, "PART_BYTES", 120 * 2 * 4)
+    assert diffusion(str(parted)).done == 1
+    repo, ds = table(parted)
+    names = [f"rows-{number:05d}" for number in range(5)]
+    assert repo.children("inputs/samples/mix") == names
+    assert "x" not in repo.read("inputs/samples/mix")
+    same = [n for n, v in whole.data_vars.items() if v.dtype.kind == "f" and n != "seconds"]
+    xr.testing.assert_equal(ds[same], whole[same])
+    again = project(EXACT, interval={"draws": 120})
+    again.write_text(again.read_text().replace("./results", "./parted"))
+    assert diffusion(str(again)).done == 1
+    assert Repository.open(load(again).store_ref()).read("results/diffusion/class_entropy")[
+        "sigma_decision"
+    ].to_numpy() == pytest.approx(whole["sigma_decision"].to_numpy(), rel=1e-12)
 
 
 def test_plan__a_model_file_that_changed_is_a_reason(project, tmp_path):

@@ -8,7 +8,8 @@ import xarray as xr
 from PIL import Image
 
 from irrev.errors import FormatError, InputError
-from irrev.readers import open_source
+from irrev.readers import open_source, stream_source
+from irrev.readers import samples as samples_module
 
 
 @pytest.fixture
@@ -124,3 +125,74 @@ def test_open_samples__counts_broken_images(tmp_path):
     ds = read(folder)
     assert ds["check"].to_numpy().tolist() == ["unreadable_image"]
     assert ds.sizes["sample"] == 1
+
+
+def write_npy(path, x, labels):
+    np.save(path / "x.npy", np.asfortranarray(x))
+    return path / "x.npy"
+
+
+def write_npz(path, x, labels):
+    np.savez_compressed(path / "x.npz", samples=x, labels=labels)
+    return path / "x.npz"
+
+
+def write_paths(path, x, labels):
+    sigmas = np.array([9.0, 3.0, 0.1])
+    np.savez(path / "p.npz", paths=np.stack([x + 9, x + 3, x]), labels=labels, sigmas=sigmas)
+    return path / "p.npz"
+
+
+def write_zarr(path, x, labels):
+    ds = xr.Dataset({"samples": (("n", "c", "h", "w"), x), "labels": ("n", labels)})
+    ds.to_zarr(path / "x.zarr", zarr_format=3, consolidated=False)
+    return path / "x.zarr"
+
+
+def write_images(path, x, labels):
+    for i, (image, label) in enumerate(zip(x, labels, strict=True)):
+        folder = path / "set" / f"class{label}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.nan_to_num(image[0] * 20 + 128).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    (path / "set" / "class-1" / "broken.png").write_bytes(b"not an image")
+    return path / "set"
+
+
+@pytest.mark.parametrize("write", [write_npy, write_npz, write_paths, write_zarr, write_images])
+def test_stream_source__parts_joined_are_the_whole(tmp_path, rng, monkeypatch, write):
+    """Samples without use and repeated ones fall into different parts, one part has none left."""
+    x = rng.standard_normal((17, 1, 4, 4)).astype(np.float32)
+    x[4] = x[15] = x[0]
+    x[9, 0, 1, 1], x[6:8] = np.nan, np.inf
+    labels = np.arange(17) % 3
+    labels[2] = -1
+    path = write(tmp_path, x, labels)
+    whole = read(path)
+    states = 1 + whole.sizes.get("noise_level", 0)
+    monkeypatch.setattr(samples_module, "PART_BYTES", 2 * 64 * states)  # two samples
+    *parts, head = stream_source(path, kind="samples")
+    assert head.attrs["rows"] == [part.sizes["sample"] for part in parts]
+    assert len(parts) > 5
+    for name in ("x", "path"):
+        if name in whole:
+            joined = xr.concat([part[name] for part in parts], "sample")
+            np.testing.assert_array_equal(joined.transpose(*whole[name].dims), whole[name])
+    rest = whole.drop_vars(["x", "path"], errors="ignore")
+    xr.testing.assert_identical(head.drop_attrs(deep=False), rest.drop_attrs(deep=False))
+    assert {k: v for k, v in head.attrs.items() if k != "rows"} == whole.attrs
+
+
+def test_stream_source__one_part_is_the_whole(tmp_path, images):
+    np.save(tmp_path / "x.npy", images)
+    (only,) = stream_source(tmp_path / "x.npy", kind="samples")
+    xr.testing.assert_identical(only, read(tmp_path / "x.npy"))
+
+
+def test_stream_source__stops_at_a_damaged_member(tmp_path, images):
+    np.savez_compressed(tmp_path / "x.npz", samples=np.repeat(images, 50, axis=0))
+    damaged = bytearray((tmp_path / "x.npz").read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    (tmp_path / "x.npz").write_bytes(damaged)
+    with pytest.raises(FormatError, match="not a readable NPZ file"):
+        list(stream_source(tmp_path / "x.npz", kind="samples"))
