@@ -108,12 +108,21 @@ def point_velocity(
         Places, shape (place, 2).
     """
     means = data @ force.propagator(time).T
-    gap = x[:, None, :] - means[None]
-    log_r = -0.5 * np.sum(gap**2, axis=2) / spread
-    r = np.exp(log_r - log_r.max(axis=1, keepdims=True))
-    r /= r.sum(axis=1, keepdims=True)
-    score = (r @ means - x) / spread
+    score = (_weights(means, spread, x) @ means - x) / spread
     return x @ force.matrix(time).T - force.temperature(time) * score
+
+
+def point_means(force: RotatingForce, data: Array, time: float, spread: float, x: Array) -> Array:
+    """Return the expected data point of places x; parameters as in `point_velocity`."""
+    return _weights(data @ force.propagator(time).T, spread, x) @ data
+
+
+def _weights(means: Array, spread: float, x: Array) -> Array:
+    """Return the posterior of the data points, shape (place, sample)."""
+    # |x - m|^2 without |x|^2, which is the same for all points
+    log_r = (x @ means.T - 0.5 * np.sum(means**2, axis=1)) / spread
+    r = np.exp(log_r - log_r.max(axis=1, keepdims=True))
+    return r / r.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
