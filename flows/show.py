@@ -203,7 +203,7 @@ def headline(plan: Plan, estimate: Estimate | None = None) -> str:
     if plan.quarantined:
         parts.append(f"{len(plan.quarantined)} quarantined")
     line = f"plan    {plan.flow}: {', '.join(parts)}"
-    return f"{line:<56}{estimate}" if estimate and new else line
+    return f"{line:<54}  {estimate}" if estimate and new else line
 
 
 def plan_record(plan: Plan, estimate: Estimate) -> dict[str, Any]:
