@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from irrev.diffusion.denoiser import Denoiser, DenoiserBase
+from irrev.errors import InputError
 
 CHUNK_ROWS = 16384  # rows of one call at most: more are no faster anywhere
 CHUNK_VALUES = 2**22  # coordinates of one call: 256 rows of latents of 4 x 64 x 64
@@ -51,10 +52,22 @@ class Chunked(DenoiserBase):
         self.device = denoiser.device
 
     def __call__(self, x: Tensor, sigma: float | Tensor, cond: Tensor | None = None) -> Tensor:
-        """Return D for states (sample, *dim)."""
-        return _join(
+        """Return D for states (sample, *dim).
+
+        Raises
+        ------
+        InputError
+            If the model returns another shape.
+        """
+        out = _join(
             self._each(len(x), lambda p: self.denoiser(x[p], _part(sigma, p), _rows(cond, p)))
         )
+        if out.shape != x.shape:
+            raise InputError(
+                f"the model returned shape {tuple(out.shape)} for states of {tuple(x.shape)}; it "
+                "must return the denoised states, in their shape."
+            )
+        return out
 
     def jvp(
         self, x: Tensor, sigma: float | Tensor, cond: Tensor | None, v: Tensor

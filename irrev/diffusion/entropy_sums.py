@@ -20,6 +20,7 @@ from torch import Tensor
 from irrev.diffusion.denoiser import Denoiser
 from irrev.diffusion.partitions import Partition, decide_within, membership, true_sets
 from irrev.diffusion.paths import ForwardPaths, Level, NoiseStream, Source, walk
+from irrev.errors import InputError
 
 STATS = (
     "weight",
@@ -111,7 +112,7 @@ def summarise_levels(
     columns = {c: k for k, c in enumerate(conditions)}
     asked = [_Asked.of(question, labels, columns) for question in questions]
     origin = None if clean is None else clean.flatten(1).double()
-    sums, losses, n_rows = [], [], 0
+    sums, losses, sigmas, n_rows = [], [], [], 0
     pending: list[list[tuple[Tensor, Tensor]]] = []  # small: a row a state, and no coordinates
     pending_losses: list[Tensor] = []
 
@@ -126,6 +127,7 @@ def summarise_levels(
         pending_losses.clear()
 
     for level in levels:
+        sigmas.append(level.sigma)
         logits = level.log_ratio + log_prior
         pending.append([_posterior(level, logits, one) for one in asked])
         if origin is not None and level.null is not None:
@@ -137,7 +139,21 @@ def summarise_levels(
         flush()
     entropy_sums = torch.cat(sums, dim=1).cpu().numpy()
     loss_sums = torch.cat(losses, dim=1).cpu().numpy() if losses else None
+    for found in (entropy_sums, loss_sums):
+        _refuse_nan(found, sigmas)
     return EntropySums(entropy_sums, len(labels), n_rows, loss_sums)
+
+
+def _refuse_nan(sums: Array | None, sigmas: Sequence[float]) -> None:
+    """Raise at the first level where a model gave no numbers: no marker would mean anything."""
+    if sums is None:
+        return
+    lost = np.flatnonzero(np.isnan(sums[0]).reshape(len(sigmas), -1).any(axis=1))
+    if len(lost):
+        raise InputError(
+            f"the model gives NaN or infinity at noise {sigmas[lost[0]]:.3g}; look at its output "
+            "there, or choose other noise levels."
+        )
 
 
 def _losses(x: Tensor, denoised: Tensor, clean: Tensor) -> Tensor:

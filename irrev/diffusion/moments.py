@@ -64,8 +64,12 @@ def set_means(
 
 
 def spectral(flat: Array, counts: Array) -> Array:
-    """Return sqrt of the top eigenvalue of the total covariance in every resample, (draw,)."""
-    share = counts / counts.sum(axis=1, keepdims=True)
+    """Return sqrt of the top eigenvalue of the total covariance in every resample, (draw,).
+
+    NaN for a resample without rows.
+    """
+    with np.errstate(invalid="ignore"):  # a resample of few rows can be empty: NaN
+        share = counts / counts.sum(axis=1, keepdims=True)
     means = share @ flat
     v = np.repeat(_widest(flat)[:, None], len(counts), axis=1)
     value = np.zeros(len(counts))
@@ -87,10 +91,16 @@ def _widest(flat: Array) -> Array:
 
 
 def spectral_between(flat: Array, labels: NDArray[np.integer], counts: Array) -> Array:
-    """Return sqrt of the top eigenvalue of the covariance of class means, shape (draw,)."""
+    """Return sqrt of the top eigenvalue of the covariance of class means, shape (draw,).
+
+    NaN for a resample without rows.
+    """
     member = labels[:, None] == np.unique(labels)
     out = []
     for count in counts:
+        if not count.any():
+            out.append(np.nan)
+            continue
         share = count @ member / count.sum()
         means = (count[:, None] * member).T @ flat / np.maximum(count @ member, 1e-300)[:, None]
         centred = np.sqrt(share)[:, None] * (means - share @ means)

@@ -296,6 +296,9 @@ def _identity(
     study: Study, model: Mapping[str, Any], sums: EntropySums, weights_hash: str
 ) -> dict[str, Variable]:
     reference = "unconditional, prior 0.5" if study.against == "unconditional" else "classes"
+    if absent := sorted(set(study.conditions) - set(study.labels.tolist())):
+        # their share of the prior goes to the classes that are there
+        reference += f"; no sample of {', '.join(map(str, absent))}"
     text = {
         "states": study.states, "model": model["kind"], "model_hash": weights_hash,
         "precision": model.get("dtype", "float32"), "reference": reference,

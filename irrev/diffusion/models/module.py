@@ -16,7 +16,7 @@ from torch import Tensor
 from irrev.diffusion.denoiser import Denoiser, NetworkDenoiser, Prediction, Process
 from irrev.errors import FormatError, InputError
 
-REQUIRED = ("dim", "num_classes", "sigma_range", "jvp")
+REQUIRED = ("dim", "num_classes", "sigma_range", "dtype", "device", "jvp")
 
 
 def import_denoiser(name: str, **arguments: Any) -> Denoiser:
@@ -42,7 +42,8 @@ def import_denoiser(name: str, **arguments: Any) -> Denoiser:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"{name!r}: {error}; check the spelling and the Python path.") from error
-    model = found if _is_denoiser(found) and not isinstance(found, type) else found(**arguments)
+    made = _is_denoiser(found) and not isinstance(found, type)
+    model = found if made or not callable(found) else found(**arguments)
     if not _is_denoiser(model):
         missing = [a for a in REQUIRED if not hasattr(model, a)]
         raise InputError(

@@ -9,6 +9,7 @@ from irrev.diffusion.jacobian import denoiser_trace, top_eigenpair
 from irrev.diffusion.paths import ForwardPaths, NoiseStream, evaluate, walk
 from irrev.diffusion.schedules import edm_grid
 from irrev.diffusion.speed_accuracy import start_sensitivity
+from irrev.errors import InputError
 from irrev.simulate.mixtures import three_class_mixture
 
 X = torch.tensor(np.random.default_rng(0).normal(size=(13, 2)))
@@ -24,6 +25,14 @@ def test_chunked__halves_its_rows_until_they_fit_and_remembers(make_denoiser, co
     assert (cut.rows, model.calls) == (3, 5)
     cut(X, 1.0, COND)
     assert model.calls == 10
+
+
+def test_chunked__says_what_shape_a_model_returned(make_denoiser):
+    exact = make_denoiser(three_class_mixture())
+    cut = Chunked(exact, 4)
+    cut.denoiser = lambda x, sigma, cond: exact(x, sigma, cond)[:, :1]
+    with pytest.raises(InputError, match=r"returned shape \(13, 1\) for states of \(13, 2\)"):
+        cut(X, 1.0, COND)
 
 
 def test_chunked__a_level_for_each_row_follows_its_row(make_denoiser):

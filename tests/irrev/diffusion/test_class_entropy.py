@@ -190,3 +190,21 @@ def test_class_entropy__names_a_question_without_data(make_denoiser):
         class_entropy(
             make_denoiser(mixture), np.array([2]), GRID, partitions=[partition("0/1", [[0], [1]])]
         )
+
+
+@pytest.mark.parametrize(("data", "value"), [(True, torch.nan), (False, torch.inf)])
+def test_class_entropy__refuses_a_model_that_gives_no_numbers(data, value):
+    """Below noise 1 the model breaks: no half point of such a curve is a result."""
+    mixture = binary_mixture(2, distance=4.0)
+
+    class Broken(GaussianMixture):
+        def __call__(self, x, sigma, cond=None):
+            out = super().__call__(x, sigma, cond)
+            return torch.full_like(out, value) if float(sigma) < 1 else out
+
+    model = Broken(mixture.weights, mixture.means, mixture.variances)
+    x, y = mixture.sample(40, np.random.default_rng(0))
+    grid = edm_grid(8, sigma_min=0.05, sigma_max=80)
+    first = grid[grid < 1][0]
+    with pytest.raises(InputError, match=rf"NaN or infinity at noise {first:.3g}"):
+        class_entropy(model, y, grid, data=x if data else None, draws=10)

@@ -92,3 +92,11 @@ def test_top_eigenvalues__follow_the_levels(make_denoiser):
     points = torch.ones(2, 3, dtype=torch.float64)
     got = top_eigenvalues(GaussianMixture([1.0], [[0.0] * 3], 0.25), points, grid)
     np.testing.assert_allclose(got, np.repeat(0.25 / (0.25 + grid[:, None] ** 2), 2, 1), rtol=1e-6)
+
+
+def test_spectral__a_resample_without_rows_is_nan(rng):
+    """A Poisson resample of three rows is empty once in twenty: it is left out, not zero."""
+    flat, labels = rng.normal(size=(3, 4)), np.array([0, 1, 1])
+    counts = np.array([[1.0, 1, 1], [0, 0, 0], [2, 0, 1]])
+    for values in (spectral(flat, counts), spectral_between(flat, labels, counts)):
+        assert np.isfinite(values).tolist() == [True, False, True]

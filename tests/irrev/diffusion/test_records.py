@@ -110,6 +110,13 @@ def test_diffusion_piece__empirical_model_learns_from_other_rows():
     assert float(made["row"].sigma_decision[0]) == pytest.approx(half, rel=0.2)
 
 
+def test_diffusion_piece__names_a_class_without_samples():
+    ds = samples(60)
+    ds["label"] = ds["label"] * 0
+    row = diffusion_piece(ds, piece=DATA, **OPTIONS)["row"]
+    assert row.reference.item() == "classes; no sample of 1"
+
+
 def test_diffusion_piece__repeats_rows_with_fresh_noise():
     made = diffusion_piece(samples(100), piece=DATA, **OPTIONS | {"n_paths": 250})
     assert int(made["row"].n_paths[0]) == 250

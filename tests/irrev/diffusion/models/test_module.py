@@ -30,6 +30,7 @@ def test_import_denoiser__calls_a_factory():
         ("irrev.diffusion.exact", "not of the form"),
         ("irrev.diffusion.nothing:x", "check the spelling"),
         ("irrev.diffusion.exact:Nothing", "check the spelling"),
+        ("irrev.errors:__doc__", r"gives a str without \['dim'"),
         ("builtins:dict", r"gives a dict without \['dim'"),
     ],
 )
