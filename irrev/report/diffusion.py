@@ -13,8 +13,9 @@ DETAILED = 3  # pieces with figures of their own; all are in the tables
 MEANING = (
     "Each noise level is where a question about a sample is half decided, for the declared prior "
     "and this model. It says when the model commits, not how good its samples are. A question "
-    "whose closure lies outside 0.85 to 1.15 is asked of a model that contradicts itself there; "
-    "its curve still is the posterior of the path. Under guidance the states follow another law "
+    "whose closure lies outside 0.85 to 1.15 is asked of a model that contradicts itself, or "
+    "of classes that overlap in the data, so that entropy is left at the smallest noise; the "
+    "curve still is the posterior of the path. Under guidance the states follow another law "
     "than the model's, and the cross-entropy is no entropy. A cost is what a schedule dissipates "
     "at the least with this loss; with a trained model it is an under-estimate, the flow that is "
     "run costs more. The relation bounds the sensitivity to a wrong start, not sample quality."

@@ -43,7 +43,7 @@ def import_denoiser(name: str, **arguments: Any) -> Denoiser:
     except (ImportError, AttributeError) as error:
         raise InputError(f"{name!r}: {error}; check the spelling and the Python path.") from error
     made = _is_denoiser(found) and not isinstance(found, type)
-    model = found if made or not callable(found) else found(**arguments)
+    model: Any = found if made or not callable(found) else found(**arguments)
     if not _is_denoiser(model):
         missing = [a for a in REQUIRED if not hasattr(model, a)]
         raise InputError(
