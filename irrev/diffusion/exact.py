@@ -12,6 +12,7 @@ Source: elementary; Tweedie's formula, e.g. Efron, JASA 106, 1602 (2011).
 """
 
 import math
+from copy import copy
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from irrev.diffusion.denoiser import DenoiserBase
 from irrev.errors import InputError
 
 BANDWIDTH = 0.3  # of the data's rms: narrower than a class, wider than the gap between rows
+MANY_COMPONENTS = 256  # from here on, classes are worth telling apart before they are evaluated
 
 
 class GaussianMixture(DenoiserBase):
@@ -63,6 +65,7 @@ class GaussianMixture(DenoiserBase):
         self.means = self._tensor(mu)
         self.labels = torch.as_tensor(lab, device=self.device)
         self.num_classes: int | None = int(lab.max()) + 1
+        self._classes: dict[int, GaussianMixture] = {}  # parts of one class, when asked for
         self.dim = dim or (d,)
         if math.prod(self.dim) != d:
             raise InputError(f"means have {d} coordinates but dim={self.dim}; make them agree.")
@@ -102,6 +105,28 @@ class GaussianMixture(DenoiserBase):
 
     def __call__(self, x: Tensor, sigma: float | Tensor, cond: Tensor | None = None) -> Tensor:
         """Return D for states (sample, *dim), equation (2)."""
+        if cond is None or len(self.means) < MANY_COMPONENTS:
+            return self._denoised(x, sigma, cond)
+        # a class is asked of its own components only: one pass for all classes, not one for each
+        level = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
+        groups = [(c, torch.nonzero(cond == c)[:, 0]) for c in torch.unique(cond).tolist()]
+        parts = [self._of_class(c)._denoised(x[rows], level[rows], None) for c, rows in groups]
+        return torch.cat(parts)[torch.argsort(torch.cat([rows for _, rows in groups]))]
+
+    def _of_class(self, c: int) -> "GaussianMixture":
+        """Return the mixture of the components of one class; all of it for the null condition."""
+        if c < 0:
+            return self
+        if c not in self._classes:
+            own = self.labels == c
+            part = copy(self)
+            part.log_weights, part.means = self.log_weights[own], self.means[own]
+            part.variances, part.labels = self.variances[own], self.labels[own]
+            part.vectors = None if self.vectors is None else self.vectors[own]
+            self._classes[c] = part
+        return self._classes[c]
+
+    def _denoised(self, x: Tensor, sigma: float | Tensor, cond: Tensor | None) -> Tensor:
         flat = x.flatten(1)
         log_p, noise = self._log_components(flat, sigma, cond)
         r = torch.softmax(log_p, dim=1)

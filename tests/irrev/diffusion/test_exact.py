@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from irrev.diffusion import exact
 from irrev.diffusion.exact import GaussianMixture, empirical_denoiser
 from irrev.errors import InputError
 
@@ -79,3 +80,18 @@ def test_empirical_denoiser__returns_the_row_it_stands_on():
 def test_empirical_denoiser__asks_for_a_row_of_every_class():
     with pytest.raises(InputError, match=r"class sizes \[1, 0, 1\].*every class a row"):
         empirical_denoiser(np.zeros((2, 3)), np.array([0, 2]))
+
+
+def test_gaussian_mixture__classes_of_many_components_are_those_of_all(rng, monkeypatch):
+    """Evaluated class by class or all components at once, with a derivative and mixed levels."""
+    rows, labels = rng.standard_normal((60, 3)), rng.integers(0, 4, 60)
+    labels[:4] = range(4)
+    model = empirical_denoiser(rows, labels)
+    x, v = torch.as_tensor(rng.standard_normal((40, 3))), torch.ones(40, 3, dtype=torch.float64)
+    cond = torch.as_tensor(rng.integers(-1, 4, 40))
+    sigma = torch.as_tensor(rng.uniform(0.1, 3, 40))
+    whole = model(x, sigma, cond), model.jvp(x, sigma, cond, v)[1]
+    monkeypatch.setattr(exact, "MANY_COMPONENTS", 2)
+    apart = model(x, sigma, cond), model.jvp(x, sigma, cond, v)[1]
+    for a, b in zip(apart, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
