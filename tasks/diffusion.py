@@ -74,14 +74,37 @@ class StudyRef:
 
 
 @lru_cache(maxsize=1)
+def _built(
+    model: str, ref: StoreRef, model_at: tuple[str, str] | None, files: str, device: str
+) -> Any:
+    """Keep the last model in a worker, for all pieces that ask it: loading can take minutes.
+
+    `files` are the hashes of its files: a folder with other content is another model.
+    """
+    from irrev.diffusion.chunks import chunked
+    from irrev.diffusion.device import place, rows_that_fit
+    from irrev.diffusion.models.build import build_denoiser
+
+    at = place(device).device  # pyright: ignore[reportArgumentType]
+    built = build_denoiser(json.loads(model), weights=_weights(ref, model_at), device=at)
+    return chunked(built, rows_that_fit(built))
+
+
+@lru_cache(maxsize=1)
 def _opened(study_at: StudyRef) -> Any:
-    """Keep model and samples of the last piece in a worker: loading them can take minutes."""
+    """Keep model and samples of the last piece in a worker."""
     from irrev.diffusion.study import open_study
 
     config = json.loads(study_at.config)
     model = model_of(config, study_at.folder)
     reference = model.pop("reference_rows", None)
     names = ("levels", "partitions", "n_paths", "batch", "classes", "against")
+
+    built = None
+    if model["kind"] != "empirical":  # that one is made of samples
+        files = json.dumps(config.get("files", {}), sort_keys=True)
+        described = json.dumps(model, sort_keys=True)
+        built = _built(described, study_at.ref, study_at.model_at, files, study_at.device)
 
     def part(number: int) -> xr.Dataset:
         return load_input(study_at.ref, part_place(study_at.group, number), study_at.at)
@@ -92,7 +115,7 @@ def _opened(study_at: StudyRef) -> Any:
         model=model,
         piece=config["selection"],
         reference=open_source(reference, kind="samples") if reference else None,
-        weights=_weights(study_at),
+        built=built,
         seed=study_at.seed,
         device=study_at.device,
         note=study_at.note,
@@ -110,10 +133,10 @@ def model_of(config: dict[str, Any], folder: str) -> dict[str, Any]:
     return model
 
 
-def _weights(study_at: StudyRef) -> bytes:
-    if study_at.model_at is None:
+def _weights(ref: StoreRef, model_at: tuple[str, str] | None) -> bytes:
+    if model_at is None:
         return b""
-    return load_input(study_at.ref, *study_at.model_at)["weights"].to_numpy().tobytes()
+    return load_input(ref, *model_at)["weights"].to_numpy().tobytes()
 
 
 def _model_hash(weights: bytes, files: dict[str, str]) -> str:
@@ -166,7 +189,8 @@ def finish_piece(study_at: StudyRef, parts: list[xr.Dataset]) -> dict[str, xr.Da
             before = sum(float(ds["seconds"]) for ds in parts)
         else:
             sums = study_sums(study, range(len(study.batches)))
-        config, weights = json.loads(study_at.config), _weights(study_at)
+        config = json.loads(study_at.config)
+        weights = _weights(study_at.ref, study_at.model_at)
         made = study_result(
             study,
             sums,

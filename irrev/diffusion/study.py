@@ -21,7 +21,7 @@ import torch
 import xarray as xr
 from numpy.typing import NDArray
 
-from irrev.diffusion.chunks import Chunked
+from irrev.diffusion.chunks import Chunked, chunked
 from irrev.diffusion.denoiser import Denoiser
 from irrev.diffusion.device import place, rows_that_fit
 from irrev.diffusion.entropy_sums import EntropySums, path_weights, summarise
@@ -150,6 +150,7 @@ def open_study(
     weights: bytes = b"",
     device: str = "cpu",
     note: str = "",
+    built: Denoiser | None = None,
 ) -> Study:
     """Build the model and lay out the paths.
 
@@ -182,6 +183,8 @@ def open_study(
         Rows that the empirical model learns from; without it, half of the samples.
     device, note
         `auto`, `cuda` or `cpu`, and what the placement already knows.
+    built
+        The denoiser that the model describes, if it is there already.
 
     Raises
     ------
@@ -190,7 +193,10 @@ def open_study(
     """
     placement = place(device)  # pyright: ignore[reportArgumentType]
     samples = None if ds is None else samples_of(ds, part)
-    denoiser, samples = _model(model, samples, reference, weights, placement.device, seed)
+    if built is None:
+        denoiser, samples = _model(model, samples, reference, weights, placement.device, seed)
+    else:
+        denoiser = chunked(built, rows_that_fit(built))
     if samples is not None and tuple(samples.x.shape[1:]) != tuple(denoiser.dim):
         raise InputError(
             f"samples of shape {samples.x.shape[1:]} for a model of {denoiser.dim}; name a model "

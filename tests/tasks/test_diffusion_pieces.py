@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from irrev.diffusion import study
+from irrev.diffusion.models import build as models
 from irrev.simulate.mixtures import binary_mixture
 from storage.pending import Pending
 from storage.repository import Repository, StoreRef
@@ -44,6 +45,7 @@ def ref(tmp_path):
 @pytest.fixture(autouse=True)
 def _fresh():
     diffusion._opened.cache_clear()
+    diffusion._built.cache_clear()
 
 
 def piece(ref, **change):
@@ -93,6 +95,22 @@ def test_measure_study__how_many_at_once_changes_nothing(ref):
     use_client(None)
     one, three = made
     assert drop_time(one).identical(drop_time(three))
+
+
+def test_measure_batches__pieces_that_alternate_share_one_model(ref, monkeypatch):
+    """Parts of two guidance weights in one worker: a model that takes minutes is loaded once."""
+    build, built = models.build_denoiser, []
+
+    def watched(model, **options):
+        built.append(model["kind"])
+        return build(model, **options)
+
+    monkeypatch.setattr(models, "build_denoiser", watched)
+    weights = [piece(ref, selection={"states": "generate", "guidance": w}) for w in (1.0, 2.0)]
+    for first in (0, 1):
+        for one in weights:
+            diffusion.measure_batches(one, first, first + 1)
+    assert built == ["mixture"]
 
 
 def test_measure_study__one_batch_leaves_nothing_behind(ref):

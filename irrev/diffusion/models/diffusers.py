@@ -12,7 +12,9 @@ Weights are read from safetensors only and from the local disk unless told other
 Source: Rombach et al., arXiv:2112.10752; Peebles, Xie, arXiv:2212.09748; the Diffusers library.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +48,8 @@ class _LatentDenoiser(DenoiserBase):
     ) -> None:
         self.device, self.compute_dtype = torch.device(device), dtype
         self.dtype = torch.promote_types(dtype, torch.float32)
-        self.network = network.to(self.device, dtype).eval().requires_grad_(False)
+        with _quiet():
+            self.network = network.to(self.device, dtype).eval().requires_grad_(False)
         self.sigmas = ddpm_sigmas(alphas_cumprod.double()).to(self.device)
         self.sigma_range = (float(self.sigmas[0]), float(self.sigmas[-1]))
         self.dim, self.num_classes = dim, num_classes
@@ -206,14 +209,34 @@ def _load(name: str, model: str | Path, download: bool, **options: Any) -> Any:
             "Stable Diffusion and DiT need Diffusers; install irrev[diffusers]."
         ) from error
     try:
-        return getattr(diffusers, name).from_pretrained(
-            str(model), local_files_only=not download, use_safetensors=True, **options
-        )
+        with _quiet():
+            return getattr(diffusers, name).from_pretrained(
+                str(model), local_files_only=not download, use_safetensors=True, **options
+            )
     except (OSError, ValueError) as error:
         raise FormatError(
             f"{model}: {error}; give a folder written by save_pretrained with safetensors, or "
             "allow the download."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep progress bars and advice of the two libraries off the terminal; errors stay."""
+    logs: list[Any] = []
+    for name in ("diffusers", "transformers"):
+        with suppress(ImportError):
+            logs.append(import_module(f"{name}.utils.logging"))
+    before = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+        log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for log, verbosity in zip(logs, before, strict=True):
+            log.set_verbosity(verbosity)
+            log.enable_progress_bar()
 
 
 def encode_images(pipe: Any, images: Tensor) -> Tensor:
