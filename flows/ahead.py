@@ -32,7 +32,7 @@ def read_ahead(
         reading = spec.read_config(source)
         try:
             sha256 = readers.content_hash(Path(item.path))
-            ds = readers.open_source(item.path, kind=reading["kind"], **reading["options"])
+            ds = readers.look_into(item.path, kind=reading["kind"], **reading["options"])
             parts = readers.split(ds, reading["kind"], **reading["split"])
             looked.append(Input(item.name, item.source, sha256, "", "", parts, readers.size(ds)))
         except (FormatError, InputError) as error:

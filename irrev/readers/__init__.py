@@ -12,6 +12,7 @@ import inspect
 import itertools
 import json
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +117,21 @@ def stream_source(
         kind,
         partial=second is not None,
     )
+
+
+def look_into(
+    uri: str | Path, *, kind: str, on_error: OnError = "quarantine", **options: Any
+) -> xr.Dataset:
+    """Read a source for what it is, not for its data: of kinds in parts only the head is kept.
+
+    Parameters
+    ----------
+    uri, kind, on_error, **options
+        As in `open_source`.
+    """
+    if kind not in STREAMS:
+        return open_source(uri, kind=kind, on_error=on_error, **options)
+    return deque(stream_source(uri, kind=kind, on_error=on_error, **options), maxlen=1)[0]
 
 
 def _checked(uri: str | Path, kind: str, on_error: str, options: Mapping[str, Any]) -> Path:

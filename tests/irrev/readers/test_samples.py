@@ -8,7 +8,7 @@ import xarray as xr
 from PIL import Image
 
 from irrev.errors import FormatError, InputError
-from irrev.readers import open_source, stream_source
+from irrev.readers import look_into, open_source, size, stream_source
 from irrev.readers import samples as samples_module
 
 
@@ -181,6 +181,14 @@ def test_stream_source__parts_joined_are_the_whole(tmp_path, rng, monkeypatch, w
     rest = whole.drop_vars(["x", "path"], errors="ignore")
     xr.testing.assert_identical(head.drop_attrs(deep=False), rest.drop_attrs(deep=False))
     assert {k: v for k, v in head.attrs.items() if k != "rows"} == whole.attrs
+
+
+def test_look_into__keeps_the_head_only(tmp_path, images, monkeypatch):
+    np.save(tmp_path / "x.npy", images)
+    monkeypatch.setattr(samples_module, "PART_BYTES", 64)
+    head = look_into(tmp_path / "x.npy", kind="samples")
+    assert "x" not in head
+    assert size(head) == {"bytes": 6 * 64.0 + head.nbytes, "check": 0.0, "sample": 6.0}
 
 
 def test_stream_source__one_part_is_the_whole(tmp_path, images):
