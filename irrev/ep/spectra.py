@@ -32,6 +32,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import fft
 from scipy.linalg import get_blas_funcs
 
+from irrev.ep.strength import BLOCKS, Strength, mean_squares, sum_strength
 from irrev.ep.whitening import (
     CHANNEL_BLOCK,
     MAX_ORDER,
@@ -65,6 +66,7 @@ class CrossSums:
     n_segments: int
     square: NDArray[np.float64]  # (channel,) sum of squares of the whitened channel
     fourth: NDArray[np.float64]  # (channel,) sum of fourth powers
+    strength: Strength  # changes of power
 
     def __add__(self, other: "CrossSums") -> "CrossSums":
         if self.gram.shape != other.gram.shape:
@@ -90,6 +92,21 @@ class CrossSums:
             restored=self.restored.reshape(shape).sum(axis=1),
             counts=self.counts.reshape(n_bands, factor).sum(axis=1),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Moments of whitened channels in equal segments."""
+
+    square: NDArray[np.float64]  # (channel,) sum
+    fourth: NDArray[np.float64]  # (channel,) sum
+    blocks: NDArray[np.float64]  # (channel, segment, block) mean squares
+
+    @classmethod
+    def none(cls, n_channels: int, n_segments: int, n: int) -> "Moments":
+        """Return room for segments of `n` whitened samples."""
+        blocks = np.zeros((n_channels, n_segments, n // BLOCKS[0]))
+        return cls(np.zeros(n_channels), np.zeros(n_channels), blocks)
 
 
 def summarise(
@@ -144,11 +161,11 @@ def fourier_rows(
     whitening: Whitening,
     *,
     precision: Precision = "float64",
-    moments: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None,
+    moments: "Moments | None" = None,
 ) -> NDArray[np.complexfloating]:
     """Transform equal whitened segments, unitary: ordinates 0 to Nyquist, (channel, segment, f).
 
-    `moments` receives the sums of squares and fourth powers of every whitened channel.
+    `moments` receives the squares and fourth powers of every whitened channel.
     """
     n_channels, (start, stop) = x.shape[1], segments[0]
     n = transform_length(int(stop - start))
@@ -163,8 +180,9 @@ def fourier_rows(
                 white = filtered(y, whitening.filters[c])[drop - MAX_ORDER :]
                 if moments is not None:
                     power = white * white
-                    moments[0][c] += power.sum()
-                    moments[1][c] += power @ power
+                    moments.square[c] += power.sum()
+                    moments.fourth[c] += power @ power
+                    moments.blocks[c, s] = mean_squares(white)
                 rows[c, s] = fft.rfft(white.astype(real, copy=False), norm="ortho")
     return rows
 
@@ -235,8 +253,8 @@ def _sum_batch(
             f"too_short: a segment of {length} samples has {edges[-1] - edges[0]} ordinates "
             f"for {n_bands} bands; use fewer bands or longer segments."
         )
-    square, fourth = np.zeros(n_channels), np.zeros(n_channels)
-    rows = fourier_rows(x, segments, whitening, precision=precision, moments=(square, fourth))
+    moments = Moments.none(n_channels, len(segments), n)
+    rows = fourier_rows(x, segments, whitening, precision=precision, moments=moments)
     gram = np.zeros((n_bands, n_channels, n_channels), dtype=np.complex128)
     restored = np.zeros_like(gram)
     for m in range(n_bands):
@@ -248,7 +266,15 @@ def _sum_batch(
     counts = np.diff(edges) * len(segments)
     n_all = ((n + 1) // 2 - 1) * len(segments)
     return CrossSums(
-        gram, restored, counts, n_all, n * len(segments), len(segments), square, fourth
+        gram,
+        restored,
+        counts,
+        n_all,
+        n * len(segments),
+        len(segments),
+        moments.square,
+        moments.fourth,
+        sum_strength(moments.blocks, moments.blocks),
     )
 
 

@@ -11,13 +11,16 @@ Limits: a tile and its transpose are not both needed; the channels of one tile a
 """
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import combinations_with_replacement
+from operator import add
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.ep.spectra import (
     CrossSums,
+    Moments,
     Precision,
     band_edges,
     batches,
@@ -26,6 +29,7 @@ from irrev.ep.spectra import (
     summarise,
     transform_length,
 )
+from irrev.ep.strength import Strength, sum_strength
 from irrev.ep.whitening import Segments, Whitening, as_record, as_segments, one_blas_thread
 from irrev.errors import InputError
 
@@ -86,16 +90,29 @@ def summarise_tile(
     restored = np.zeros_like(gram)
     counts = np.zeros(n_bands, dtype=np.int64)
     n_ordinates = n_samples = 0
+    strength: list[Strength] = []
     with one_blas_thread():
         for batch in batches(ranges, x.shape[1] + y.shape[1]):
             n = transform_length(int(batch[0, 1] - batch[0, 0]))
             edges = band_edges(n, n_bands, cycles)
-            _add_products((x, y), (first, second), batch, edges, n, precision, gram, restored)
+            strength.append(
+                _add_products((x, y), (first, second), batch, edges, n, precision, gram, restored)
+            )
             counts += np.diff(edges) * len(batch)
             n_ordinates += ((n + 1) // 2 - 1) * len(batch)
             n_samples += n * len(batch)
     moments = np.zeros(0)  # of channels: the diagonal tiles have them
-    return CrossSums(gram, restored, counts, n_ordinates, n_samples, len(ranges), moments, moments)
+    return CrossSums(
+        gram,
+        restored,
+        counts,
+        n_ordinates,
+        n_samples,
+        len(ranges),
+        moments,
+        moments,
+        reduce(add, strength),
+    )
 
 
 def join_tiles(tiles: Mapping[tuple[Span, Span], CrossSums], n_channels: int) -> CrossSums:
@@ -121,6 +138,8 @@ def join_tiles(tiles: Mapping[tuple[Span, Span], CrossSums], n_channels: int) ->
     shape = (len(any_sums.counts), n_channels, n_channels)
     gram, restored = np.zeros(shape, np.complex128), np.zeros(shape, np.complex128)
     square, fourth = np.zeros(n_channels), np.zeros(n_channels)
+    n_lengths = any_sums.strength.n_blocks.size
+    total, product = np.zeros((n_lengths, n_channels)), np.zeros((n_lengths, *shape[1:]))
     seen = np.zeros((n_channels, n_channels), dtype=bool)
     for ((a, b), (c, d)), sums in tiles.items():
         if sums.n_samples != any_sums.n_samples or (sums.counts != any_sums.counts).any():
@@ -128,9 +147,12 @@ def join_tiles(tiles: Mapping[tuple[Span, Span], CrossSums], n_channels: int) ->
         for whole, part in ((gram, sums.gram), (restored, sums.restored)):
             whole[:, c:d, a:b] = part.conj().transpose(0, 2, 1)
             whole[:, a:b, c:d] = part
+        product[:, c:d, a:b] = sums.strength.product.transpose(0, 2, 1)
+        product[:, a:b, c:d] = sums.strength.product
         seen[a:b, c:d] = seen[c:d, a:b] = True
         if (a, b) == (c, d):
             square[a:b], fourth[a:b] = sums.square, sums.fourth
+            total[:, a:b] = sums.strength.total
     if not seen.all():
         i, j = np.argwhere(~seen)[0]
         raise InputError(f"no tile holds channels {i} and {j}; sum every tile of plan_tiles.")
@@ -143,6 +165,7 @@ def join_tiles(tiles: Mapping[tuple[Span, Span], CrossSums], n_channels: int) ->
         any_sums.n_segments,
         square,
         fourth,
+        Strength(any_sums.strength.n_blocks, total, product),
     )
 
 
@@ -155,10 +178,11 @@ def _add_products(
     precision: Precision,
     gram: NDArray[np.complex128],
     restored: NDArray[np.complex128],
-) -> None:
+) -> Strength:
+    moments = [Moments.none(x.shape[1], len(batch), n) for x in records]
     rows = [
-        fourier_rows(x, batch, w, precision=precision)
-        for x, w in zip(records, filters, strict=True)
+        fourier_rows(x, batch, w, precision=precision, moments=m)
+        for x, w, m in zip(records, filters, moments, strict=True)
     ]
     for m in range(len(edges) - 1):
         omega = 2 * np.pi / n * np.arange(edges[m], edges[m + 1])
@@ -167,6 +191,7 @@ def _add_products(
         for block, w in zip(blocks, filters, strict=True):
             block *= phase_factors(w.filters, omega)[:, None, :].astype(block.dtype)
         restored[m] += _product(*blocks)
+    return sum_strength(*(m.blocks for m in moments))
 
 
 def _product(

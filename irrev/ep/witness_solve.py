@@ -9,6 +9,7 @@ Warnings are words in `status`, joined by ";":
     sigma_not_converged   the same for sigma; no rate is quotable (quasi-periodic signals)
     one_band              one band carries more than half of the statistic: trend, season, mains
     heavy_tails           excess kurtosis above 5 after whitening: prefer surrogates
+    shared_strength       both channels grow and fade together; counts are reduced for it
     short_segments        segments below 100 correlation times
     shared_reference      W may be instantaneous mixing; look at sigma and W_irr first
 
@@ -18,6 +19,7 @@ heuristics with their reasons below.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -29,13 +31,15 @@ from irrev.ep.spectra import MIN_BANDS, CrossSums
 from irrev.ep.whitening import Whitening
 from irrev.stats import benjamini_hochberg, benjamini_yekutieli
 
-METHOD_VERSION = 2  # 1: ordinates of unequal segments scaled with their length
+METHOD_VERSION = 3  # 1: unequal segments scaled with their length; 2: strength taken as steady
+LEAST = 4.0  # ordinates that a band counts as at least: below it the errors have no variance
 DEGENERATE = 1 - 1e-12  # coherence of proportional channels, up to rounding
 DEPENDENT = 1e-5  # smallest correlation eigenvalue of linearly dependent channels (rounded leads)
 NOT_CONVERGED = 1.1  # growth from M to 2 M bands that shows structure finer than a band
 CONVERGENCE_P = 1e-3  # of the test, before that growth means anything
 ONE_BAND = 0.5  # share of the statistic: trend, season, mains
 ONE_BAND_FROM = 64  # bands; with 16 a slow drive fills one by itself
+UNKNOWN = 0.5  # standard error of the set's correction for shared strength, part of it
 HEAVY_TAILS = 5.0  # excess kurtosis; exponential noise (6) doubles the 1 % rate at 1,024 samples
 LONG_SEGMENT = 100  # correlation times
 PAIR_BLOCK = 4096
@@ -46,6 +50,7 @@ FLAGS = (
     "sigma_not_converged",
     "one_band",
     "undefined",
+    "shared_strength",
 )
 
 
@@ -117,7 +122,7 @@ def solve(
         {
             **pair,
             "status": ("pair", _status(flags, first.size)),
-            **_solve_set(sums, whitening, n_bands, level),
+            **_solve_set(sums, whitening, n_bands, test_bands, level),
             "band_counts": ("band", merged.counts),
             "ar_order": ("channel", whitening.order),
             "correlation_time": ("channel", memory / fs),
@@ -167,11 +172,11 @@ def _solve_pairs(
         sigma = stat.irreversibility_estimate(main.ratio, main.counts, main.share)
         w_irr = stat.irreversible_witness(main.ratio, main.counts, main.share)
         restored = stat.witness_estimate(main.coh2_restored, main.counts, main.share)
-        independent = stat.independence_test(test.coh2, test.counts)
+        independent = stat.independence_test(test.coh2, test.plain)  # independent: F = 1
         reversible = stat.reversibility_test(test.ratio, test.counts)
         w_fine = stat.witness_estimate(fine.coh2, fine.counts, fine.share)
         s_fine = stat.irreversibility_estimate(fine.ratio, fine.counts, fine.share)
-        weight = -(main.counts[:, None] - 1) * np.log1p(-main.coh2)
+        weight = -(main.plain[:, None] - 1) * np.log1p(-main.coh2)
     good = ~(constant | degenerate)
     w_value = np.where(degenerate, np.inf, w.value)
     log_p = np.where(degenerate, -np.inf, independent.log_p)
@@ -201,6 +206,7 @@ def _solve_pairs(
         if n_bands >= ONE_BAND_FROM
         else np.zeros_like(good),
     }
+    out["shared_strength"] = good & ((main.factor > 1) | (test.factor > 1))
     finite = np.isfinite(w_value) & np.isfinite(sigma.value) & np.isfinite(log_p)
     out["undefined"] = good & ~finite
     if keep_coherence:
@@ -219,23 +225,30 @@ class _Bands:
         self, sums: CrossSums, n_bands: int, first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> None:
         merged = sums.coarser(n_bands)
-        self.counts = merged.counts.astype(np.float64)
-        self.share = self.counts / sums.n_ordinates
+        self.share = merged.counts / sums.n_ordinates
         self.coh2 = stat.coherence(merged.gram, first, second)
+        self.factor = sums.strength.factor(first, second, self.coh2.mean(axis=0), n_bands)
+        self.plain = merged.counts.astype(np.float64)
+        floor = np.minimum(self.plain, LEAST)[:, None]
+        self.counts = np.maximum(self.plain[:, None] / self.factor, floor)
         self.coh2_restored = stat.coherence(merged.restored, first, second)
         self.ratio = stat.phase_ratio(merged.restored, first, second)
 
 
 def _solve_set(
-    sums: CrossSums, whitening: Whitening, n_bands: int, level: float
+    sums: CrossSums, whitening: Whitening, n_bands: int, test_bands: int, level: float
 ) -> dict[str, tuple[tuple[str, ...], object]]:
     """Rates of the whole set, over the channels that vary."""
     keep = np.flatnonzero(~whitening.constant)
     names = ("W_total", "sigma_N")
     empty = {f"{n}{s}": np.nan for n in names for s in ("", "_se", "_low", "_high")}
     empty |= {"p_total": np.nan, "p_irr_N": np.nan}
+    first, second = (keep[k] for k in np.triu_indices(keep.size, 1))
     n_used = n_bands
-    while n_used >= MIN_BANDS and sums.coarser(n_used).counts.min() < keep.size + 2:
+    while n_used >= MIN_BANDS:
+        factor = _mean_factor(sums, first, second, n_used)
+        if sums.coarser(n_used).counts.min() / factor >= keep.size + 2:
+            break
         n_used = n_used // 2 if n_used % 2 == 0 else 0
     status = "ok"
     if keep.size < 2:
@@ -244,11 +257,22 @@ def _solve_set(
         status, values = "rank", empty
     else:
         merged = sums.coarser(n_used)
-        counts = merged.counts.astype(np.float64)
-        share, z = counts / sums.n_ordinates, stat.normal_quantile(level)
+        counts = merged.counts / factor
+        share, z = merged.counts / sums.n_ordinates, stat.normal_quantile(level)
         block = np.ix_(np.arange(n_used), keep, keep)
-        sigma, reversible = stat.set_irreversibility(merged.restored[block], counts, share)
-        total, independent = stat.total_witness(merged.gram[block], counts, share)
+        restored, gram = merged.restored[block], merged.gram[block]
+        sigma, reversible = stat.set_irreversibility(restored, counts, share)
+        total, _ = stat.total_witness(gram, counts, share)
+        plain = merged.counts.astype(np.float64)
+        steady, _ = stat.set_irreversibility(restored, plain, share)
+        independent_total, independent = stat.total_witness(gram, plain, share)  # F = 1
+        sigma, total = _uncertain(sigma, steady), _uncertain(total, independent_total)
+        if factor > 1:  # changes of strength also join narrow bands
+            wide = sums.coarser(min(test_bands, n_used))
+            block = np.ix_(np.arange(len(wide.counts)), keep, keep)
+            counts = wide.counts / _mean_factor(sums, first, second, len(wide.counts))
+            share = wide.counts / sums.n_ordinates
+            _, reversible = stat.set_irreversibility(wide.restored[block], counts, share)
         values = {"p_total": np.exp(independent.log_p), "p_irr_N": np.exp(reversible.log_p)}
         for name, est in zip(names, (total, sigma), strict=True):
             values |= {
@@ -263,6 +287,28 @@ def _solve_set(
         "set_bands": ((), n_used if status == "ok" else 0),
         "set_channels": ((), int(keep.size)),
     }
+
+
+def _uncertain(est: stat.Estimate, steady: stat.Estimate) -> stat.Estimate:
+    """Add what is not known of F: its effect on the bias grows with the number of channels."""
+    return replace(est, stderr=np.hypot(est.stderr, UNKNOWN * np.abs(est.value - steady.value)))
+
+
+def _mean_factor(
+    sums: CrossSums, first: NDArray[np.int64], second: NDArray[np.int64], n_bands: int
+) -> float:
+    """Return how far shared changes of strength reduce the ordinates, over all pairs."""
+    if not first.size:
+        return 1.0
+    gram = sums.coarser(n_bands).gram
+    factors = [
+        sums.strength.factor(i, j, stat.coherence(gram, i, j).mean(axis=0), n_bands)
+        for i, j in (
+            (first[b : b + PAIR_BLOCK], second[b : b + PAIR_BLOCK])
+            for b in range(0, first.size, PAIR_BLOCK)
+        )
+    ]
+    return float(np.concatenate(factors).mean())
 
 
 def _excess_kurtosis(sums: CrossSums, whitening: Whitening) -> NDArray[np.float64]:

@@ -81,7 +81,7 @@ def witness_estimate(coh2: Array, counts: Array, share: Array) -> Estimate:
     coh2
         Sample coherence, shape (band, pair).
     counts
-        K, shape (band,), at least 2.
+        K, shape (band,) or (band, pair), at least 2.
     share
         v, shape (band,).
 
@@ -89,40 +89,42 @@ def witness_estimate(coh2: Array, counts: Array, share: Array) -> Estimate:
     -------
         Shape (pair,); may be slightly negative, never clipped.
     """
-    k, v = counts[:, None], share[:, None]
+    k, v = _columns(counts), share[:, None]
     value = 0.5 * np.sum(v * (-np.log1p(-coh2) - 1 / (k - 1)), axis=0)
     debiased = coh2 - (1 - coh2) / (k - 1)
     spread = np.maximum(0.0, np.sum(v**2 * 2 * debiased / k, axis=0))
-    return Estimate(value, 0.5 * np.sqrt(spread + np.sum(v**2 / (k - 1) ** 2)))
+    return Estimate(value, 0.5 * np.sqrt(spread + np.sum(v**2 / (k - 1) ** 2, axis=0)))
 
 
 def independence_test(coh2: Array, counts: Array) -> Test:
     """Test that two channels are independent: exact for Gaussian data at any spectra."""
-    statistic = -np.sum((counts[:, None] - 1) * np.log1p(-coh2), axis=0)
+    statistic = -np.sum((_columns(counts) - 1) * np.log1p(-coh2), axis=0)
     return Test(statistic, log_gamma_sf(float(len(counts)), statistic))
 
 
 def irreversibility_estimate(ratio: Array, counts: Array, share: Array) -> Estimate:
     """Return (2) and its standard error from R, shape (band, pair); K must exceed 3."""
-    k, v = counts[:, None], share[:, None]
+    k, v = _columns(counts), share[:, None]
     four_r = ((k - 2) * 4 * ratio - 2) / k
     value = 0.5 * np.sum(v * four_r, axis=0)
     shrink, d = ((k - 2) / k) ** 2, 2 * (k - 1)
     slope = np.sum(v**2 * shrink * 8 * four_r * (1 + four_r / 4) / k, axis=0)
-    null = np.sum(v**2 * shrink * 32 * (d - 1) / ((d - 2) ** 2 * (d - 4)))
+    null = np.sum(v**2 * shrink * 32 * (d - 1) / ((d - 2) ** 2 * (d - 4)), axis=0)
     return Estimate(value, 0.5 * np.sqrt(np.maximum(0.0, slope) + null))
 
 
 def irreversible_witness(ratio: Array, counts: Array, share: Array) -> Array:
     """Return (3), shape (pair,)."""
-    bias = digamma(counts - 0.5) - digamma(counts - 1.0)
-    return 0.5 * np.sum(share[:, None] * (np.log1p(ratio) - bias[:, None]), axis=0)
+    k = _columns(counts)
+    bias = digamma(k - 0.5) - digamma(k - 1.0)
+    return 0.5 * np.sum(share[:, None] * (np.log1p(ratio) - bias), axis=0)
 
 
 def reversibility_test(ratio: Array, counts: Array) -> Test:
     """Test that a pair is time-reversible, whatever its coherence."""
-    mean = np.sum(digamma(counts - 0.5) - digamma(counts - 1.0))
-    variance = np.sum(polygamma(1, counts - 1.0) - polygamma(1, counts - 0.5))
+    k = _columns(counts)
+    mean = np.sum(digamma(k - 0.5) - digamma(k - 1.0), axis=0)
+    variance = np.sum(polygamma(1, k - 1.0) - polygamma(1, k - 0.5), axis=0)
     return _matched_gamma(np.sum(np.log1p(ratio), axis=0), mean, variance)
 
 
@@ -197,7 +199,7 @@ def normal_quantile(level: float) -> float:
     return float(ndtri(0.5 + level / 2))
 
 
-def log_gamma_sf(shape: float, x: Array) -> Array:
+def log_gamma_sf(shape: float | Array, x: Array) -> Array:
     """Return log Q(shape, x), the log survival function of a Gamma law, without underflow.
 
     Examples
@@ -206,17 +208,18 @@ def log_gamma_sf(shape: float, x: Array) -> Array:
     [-2.0, -5000.0]
     """
     shape_of_x, x = np.shape(x), np.atleast_1d(np.asarray(x, dtype=np.float64))
+    shape = np.broadcast_to(np.asarray(shape, dtype=np.float64), x.shape)
     tail = gammaincc(shape, np.maximum(x, 0.0))
     with np.errstate(divide="ignore"):
         out = np.asarray(np.log(tail))
     far = (tail < SMALLEST_P) & np.isfinite(x)
     if far.any():
-        y = x[far]
-        out[far] = shape * np.log(y) - y - gammaln(shape) + np.log(_tail_fraction(shape, y))
+        y, a = x[far], shape[far]
+        out[far] = a * np.log(y) - y - gammaln(a) + np.log(_tail_fraction(a, y))
     return np.where(np.isposinf(x), -np.inf, out).reshape(shape_of_x)
 
 
-def _tail_fraction(shape: float, x: Array) -> Array:
+def _tail_fraction(shape: Array, x: Array) -> Array:
     """Evaluate Gamma(a, x) e^x x^-a by its continued fraction, from the innermost term out."""
     value = np.zeros_like(x)
     for i in range(200, 0, -1):
@@ -235,8 +238,13 @@ def _null_square(n: int, free: Array) -> Array:
     return n * (n - 1) / 2 * 32 * (first + second)
 
 
-def _matched_gamma(statistic: Array, mean: float, variance: float) -> Test:
+def _matched_gamma(statistic: Array, mean: float | Array, variance: float | Array) -> Test:
     shape = mean**2 / variance
     return Test(
         np.asarray(statistic), log_gamma_sf(shape, np.asarray(statistic * mean / variance))
     )
+
+
+def _columns(counts: Array) -> Array:
+    """Return K as columns (band, pair) or (band, 1)."""
+    return counts if counts.ndim == 2 else counts[:, None]

@@ -52,8 +52,9 @@ def test_witness__eeg_epochs_are_found_and_change_the_answer(data_dir):
     with pytest.warns(IrrevWarning, match="epoch_length=385, first_join=89"):
         blind = witness(eeg(data_dir))
     told = witness(eeg(data_dir, epoch_length=385, first_join=89))
-    assert blind["sigma_N"].item() == pytest.approx(5.0, abs=0.05)
-    assert told["sigma_N"].item() == pytest.approx(6.0, abs=0.05)
+    # 5.0 and 6.0 with strength taken as steady
+    assert blind["sigma_N"].item() == pytest.approx(4.81, abs=0.05)
+    assert told["sigma_N"].item() == pytest.approx(5.81, abs=0.05)
     assert float(told["irr_fraction"].median()) == pytest.approx(0.05, abs=0.01)
     flags = set(";".join(told["status"].to_numpy()).split(";"))
     assert {"shared_reference", "short_segments"} <= flags
@@ -94,4 +95,5 @@ def test_witness__spike_counts_carry_the_heavy_tail_warning(data_dir, name):
     ds = open_source(data_dir / "neuro" / name, kind="timeseries", spike_bin=0.1)
     out = witness(ds)
     assert bool(out["reject"].all())
+    assert sum("shared_strength" in s for s in out["status"].to_numpy()) > out.sizes["pair"] / 2
     assert all("heavy_tails" in s for s in out["status"].to_numpy() if "constant" not in s)
