@@ -244,35 +244,28 @@ def _solve_set(
     empty = {f"{n}{s}": np.nan for n in names for s in ("", "_se", "_low", "_high")}
     empty |= {"p_total": np.nan, "p_irr_N": np.nan}
     first, second = (keep[k] for k in np.triu_indices(keep.size, 1))
-    n_used = n_bands
-    while n_used >= MIN_BANDS:
-        factor = _mean_factor(sums, first, second, n_used)
-        if sums.coarser(n_used).counts.min() / factor >= keep.size + 2:
-            break
-        n_used = n_used // 2 if n_used % 2 == 0 else 0
+    n_used, factor = _set_bands(sums, first, second, n_bands, keep.size + 2)
     status = "ok"
     if keep.size < 2:
         status, values = "scalar ceiling", empty
     elif n_used < MIN_BANDS or whitening.smallest_eigenvalue < DEPENDENT:
         status, values = "rank", empty
     else:
-        merged = sums.coarser(n_used)
-        counts = merged.counts / factor
-        share, z = merged.counts / sums.n_ordinates, stat.normal_quantile(level)
+        merged, z = sums.coarser(n_used), stat.normal_quantile(level)
+        counts, share = merged.counts.astype(np.float64), merged.counts / sums.n_ordinates
         block = np.ix_(np.arange(n_used), keep, keep)
         restored, gram = merged.restored[block], merged.gram[block]
         sigma, reversible = stat.set_irreversibility(restored, counts, share)
-        total, _ = stat.total_witness(gram, counts, share)
-        plain = merged.counts.astype(np.float64)
-        steady, _ = stat.set_irreversibility(restored, plain, share)
-        independent_total, independent = stat.total_witness(gram, plain, share)  # F = 1
-        sigma, total = _uncertain(sigma, steady), _uncertain(total, independent_total)
-        if factor > 1:  # changes of strength also join narrow bands
-            wide = sums.coarser(min(test_bands, n_used))
+        total, independent = stat.total_witness(gram, counts, share)
+        if factor > 1:
+            few = counts / factor
+            sigma = _uncertain(stat.set_irreversibility(restored, few, share)[0], sigma)
+            total = _uncertain(stat.total_witness(gram, few, share)[0], total)
+            wide = sums.coarser(min(test_bands, n_used))  # such changes join narrow bands
             block = np.ix_(np.arange(len(wide.counts)), keep, keep)
-            counts = wide.counts / _mean_factor(sums, first, second, len(wide.counts))
+            few = wide.counts / _mean_factor(sums, first, second, len(wide.counts))
             share = wide.counts / sums.n_ordinates
-            _, reversible = stat.set_irreversibility(wide.restored[block], counts, share)
+            _, reversible = stat.set_irreversibility(wide.restored[block], few, share)
         values = {"p_total": np.exp(independent.log_p), "p_irr_N": np.exp(reversible.log_p)}
         for name, est in zip(names, (total, sigma), strict=True):
             values |= {
@@ -287,6 +280,23 @@ def _solve_set(
         "set_bands": ((), n_used if status == "ok" else 0),
         "set_channels": ((), int(keep.size)),
     }
+
+
+def _set_bands(
+    sums: CrossSums,
+    first: NDArray[np.int64],
+    second: NDArray[np.int64],
+    n_bands: int,
+    least: int,
+) -> tuple[int, float]:
+    """Halve the bands until each holds `least` ordinates after F; give their number and F."""
+    factor = 1.0
+    while n_bands >= MIN_BANDS:
+        factor = _mean_factor(sums, first, second, n_bands)
+        if sums.coarser(n_bands).counts.min() / factor >= least:
+            break
+        n_bands = n_bands // 2 if n_bands % 2 == 0 else 0
+    return n_bands, factor
 
 
 def _uncertain(est: stat.Estimate, steady: stat.Estimate) -> stat.Estimate:
