@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irrev.binning import SpikeBins
-from irrev.ep import stream_work
+from irrev.ep import stream_work, streaming
 from irrev.ep.chunks import cut_cells, save_bins
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.streaming import Alone, stream_ep
@@ -67,6 +67,16 @@ def test_stream_ep__no_number_depends_on_chunks_workers_or_order(
     """The claim is 1e-6; sums over integers and in a fixed order make it exact."""
     crew = Shuffled(workers) if shuffled else Alone(workers)
     same(stream_ep(bins, chunk=chunk, crew=crew, **OPTIONS), whole)
+
+
+@pytest.mark.parametrize(("kept", "message"), [(0, 1), (3000, 200)])
+def test_stream_ep__no_number_depends_on_what_is_kept_or_sent_at_once(
+    bins, whole, monkeypatch, kept, message
+):
+    monkeypatch.setattr(stream_work, "KEEP_BYTES", kept)
+    monkeypatch.setattr(streaming, "MESSAGE_BYTES", message)
+    same(stream_ep(bins, chunk=700, crew=Alone(2), **OPTIONS), whole)
+    assert not stream_work._read, "chunks are dropped with the estimate"
 
 
 def test_stream_ep__agrees_with_the_recording_in_memory(bins, whole):
