@@ -57,7 +57,7 @@ def stored(file: str, folder: str) -> tuple[StoreRef, str, dict[str, Any]]:
     at = repo.commit({GROUP: ds}, message="recording", metadata={})
     shared = {
         "ep": FIT,
-        "units": {},
+        "units": {"activity": "recording"},
         "selection": conditions(ds)["all"].tolist(),
         "interval": {"level": 0.95, "draws": 1000},
         "null": {"draws": 200},

@@ -35,10 +35,16 @@ def read_bins(
 ) -> tuple[Selection, SpikeBins]:
     """Read a recording, select its units and bin it."""
     spans = np.asarray(config["selection"], dtype=np.float64)
+    chosen = _selected(load_input(ref, group, at), config, spikes=True)
+    return chosen, bin_spikes(chosen.dataset, bin_s=config["bin"], intervals=spans)
+
+
+def _selected(recording: xr.Dataset, config: dict[str, Any], *, spikes: bool) -> Selection:
+    """Apply the rules for units; activity counts over the recording or over the condition."""
+    spans = np.asarray(config["selection"], dtype=np.float64)
     rules = dict(config["units"])
     within = spans if rules.pop("activity", "") == "condition" else None
-    chosen = select_units(load_input(ref, group, at), **rules, bin_s=config["bin"], within=within)
-    return chosen, bin_spikes(chosen.dataset, bin_s=config["bin"], intervals=spans)
+    return select_units(recording, **rules, bin_s=config["bin"], within=within, spikes=spikes)
 
 
 def measure_maxent(
@@ -218,11 +224,7 @@ def forget_bins(recording: BinnedInput) -> None:
 
 def label_units(ref: StoreRef, at: str, group: str, config: dict[str, Any]) -> Selection:
     """Select the units of a recording; give their labels, reading spikes group by group."""
-    spans = np.asarray(config["selection"], dtype=np.float64)
-    recording = open_input(ref, group, at)
-    return select_units(
-        recording, **config["units"], bin_s=config["bin"], within=spans, spikes=False
-    )
+    return _selected(open_input(ref, group, at), config, spikes=False)
 
 
 def stream_maxent(

@@ -166,10 +166,12 @@ def test_spikes__further_estimates_are_pieces_of_the_same_shard(project):
 def test_spikes__a_streamed_shard_is_stored_like_any_other(project):
     from flows.spikes import spikes
 
-    config = project()
+    rules = {"min_active": 0.01, "activity": "condition"}
+    config = project(sources__pair__units=rules)
     spikes(str(config))
     plain = open_store(config).read("results/spikes/maxent").load()
     config = project(
+        sources__pair__units=rules,
         flows__spikes__stream="always",
         flows__spikes__further={"methods": True},
         store__url="./streamed",
