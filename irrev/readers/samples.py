@@ -4,8 +4,8 @@ Formats: NPY, NPZ, Zarr written by xarray, and a folder of images with one subfo
 sampling paths come as an array (noise_level, sample, ...) beside their noise levels; the last
 level is then the sample. Labels are class indices of the model that shall judge them.
 
-`SampleStream` reads a file in parts of 16 MiB: its memory is a few parts, 16 bytes a sample for
-the search for repeated ones, and the labels. `open_samples` joins the parts.
+`SampleStream` reads a file in parts of 16 MiB: its memory is a few parts, the labels, and at its
+end 24 bytes a sample for the search for repeated ones. `open_samples` joins the parts.
 """
 
 import json
@@ -34,7 +34,7 @@ PATH_NAMES = ("paths", "path", "trajectory", "trajectories")
 SIGMA_NAMES = ("sigmas", "sigma", "noise_levels")
 BYTE_RANGE = (0.0, 255.0)
 PART_BYTES = 2**24  # of single-precision numbers
-DIGEST_BYTES = 16  # of a sample, to find repeated ones
+DIGEST_BYTES = 8  # of a sample, to find repeated ones
 
 
 def open_samples(
@@ -141,18 +141,18 @@ class SampleStream:
         """Read part by part: `x`, and `path` if the file has whole paths; usable samples only."""
         with self._opened() as source:
             counts = {"not_finite": 0, "no_class": 0, "duplicate": 0}
-            kept: list[NDArray[np.int64]] = []
-            seen: set[bytes] = set()
+            kept, digests = [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
             step = self._rows_of_a_part(source)
             for start in range(0, source.n, step):
                 part, good = self._part(source, slice(start, min(start + step, source.n)), counts)
                 if part is None:
                     continue
-                counts["duplicate"] += _repeated(part["x"].to_numpy(), seen)
+                digests.append(_digests(part["x"].to_numpy()))
                 kept.append(np.flatnonzero(good) + start)
                 self.rows.append(part.sizes["sample"])
                 yield part
-            self._finish(source, counts, np.concatenate(kept) if kept else np.zeros(0, np.int64))
+            counts["duplicate"] = sum(self.rows) - len(np.unique(np.concatenate(digests)))
+            self._finish(source, counts, np.concatenate(kept))
 
     def _rows_of_a_part(self, source: _Source) -> int:
         states = 1 if source.sigma is None else 1 + len(source.sigma)
@@ -298,12 +298,11 @@ class SampleStream:
         )
 
 
-def _repeated(flat: NDArray[np.float32], seen: set[bytes]) -> int:
-    """Count the samples that were seen before, and remember the others."""
-    before = len(seen)
+def _digests(flat: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Return a digest of each sample; two of ten million others agree once in 400,000 files."""
     normal = np.ascontiguousarray(flat + np.float32(0))  # -0 is 0
-    seen.update(blake2b(row.tobytes(), digest_size=DIGEST_BYTES).digest() for row in normal)
-    return len(flat) - (len(seen) - before)
+    found = (blake2b(row.tobytes(), digest_size=DIGEST_BYTES).digest() for row in normal)
+    return np.frombuffer(b"".join(found), dtype=np.uint64)
 
 
 def _samples(
