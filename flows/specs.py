@@ -451,19 +451,28 @@ def _diffusion_pieces(block: DiffusionBlock, source: SamplesSource | None) -> di
 
 STATE_S = 2.5e-6  # one state of the digit model, s (measured, one core)
 TRACE_S = 1.5e-3  # divergence, eigenvalue and instability of one state at one level, s (measured)
+ROWS_STATE_S = 2.3e-11  # the same of the empirical model, for each number that it learns from
+ROWS_TRACE_S = 3e-7
 START_S = 6.0  # importing torch and reading
 HELD_BYTES = 2.0**26  # of the samples, which lie in parts: two of them, and a batch
 
 
 def _cost_diffusion(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
-    """Estimate by states evaluated, (classes + 1) x levels x paths, at the digit model's speed."""
+    """Estimate by states evaluated, (classes + 1) x levels x paths, at the digit model's speed.
+
+    The empirical model's speed goes with its rows.
+    """
     paths = config["n_paths"] or size.get("sample", 300)
     asked = len(config["classes"]) or 10
     conditions = 2 * asked if config["against"] == "unconditional" else asked + 1
     states = conditions * config["levels"]["n"] * paths
     traced = config["trace_states"] * config["levels"]["n"]
     data = config["selection"]["states"] == "data"
-    seconds = START_S + STATE_S * states + (TRACE_S * traced if data else 0.0)
+    state_s, trace_s = STATE_S, TRACE_S
+    if config["model"]["kind"] == "empirical":  # its rows are its weights
+        numbers = size.get("bytes", 0.0) / 4 * config["model"]["reference_share"]
+        state_s, trace_s = state_s + ROWS_STATE_S * numbers, trace_s + ROWS_TRACE_S * numbers
+    seconds = START_S + state_s * states + (trace_s * traced if data else 0.0)
     learns = config["model"]["kind"] == "empirical" and not config["model"]["reference_rows"]
     held = min(size.get("bytes", 0.0), float("inf") if learns else HELD_BYTES)
     return Cost(
