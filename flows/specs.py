@@ -166,11 +166,13 @@ def _measure_spikes(block: SpikesBlock, source: SpikesSource) -> dict[str, Any]:
 
 PAIR_S = 4e-9  # value and gradient of one pair of active cells, s (measured, one core)
 PASSES = 14.0  # value and gradient over all data in one fit (measured)
+LEVEL_FITS = 3.0  # estimates that a level of a nested family costs (measured, windows of two bins)
 OVERHEAD_S = 1.5  # reading, binning, null and interval of a small recording, s
 
 
 def _cost_spikes(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
     """Estimate by spikes: work grows with the square of the active cells per bin."""
+    fits = 1.0 + _further_fits(config.get("further"))
     seconds = sum(stop - start for start, stop in config["selection"])
     n_bins = max(seconds / config["bin"], 1.0)
     n_spikes = size["spike"] * min(seconds / max(size.get("observed_s", seconds), 1e-9), 1.0)
@@ -178,11 +180,21 @@ def _cost_spikes(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
     folds = config["ep"]["folds"]
     theta_bytes = 8.0 * size["unit"] ** 2
     return Cost(
-        seconds=OVERHEAD_S + PAIR_S * PASSES * folds * pairs,
+        seconds=fits * (OVERHEAD_S + PAIR_S * PASSES * folds * pairs),
         read_bytes=size["bytes"],
         peak_bytes=3 * size["bytes"] + 8 * n_bins * folds + 60 * theta_bytes,
         written_bytes=ROW_BYTES + 4 * theta_bytes,
     )
+
+
+def _further_fits(further: Mapping[str, Any] | None) -> float:
+    """Return how many estimates of the recording the further ones cost."""
+    if further is None:
+        return 0.0
+    levels = len(further["orders"]) + further["memory"] + len(further.get("distances", ()))
+    levels += 2 * further["areas"]
+    single = len(further["sweep"]) + further["methods"] + further["areas"]
+    return single + LEVEL_FITS * levels
 
 
 def _measure_study(block: StudyBlock, source: SpikesSource) -> dict[str, Any]:
@@ -202,7 +214,7 @@ def _cost_study(size: Mapping[str, float], config: Mapping[str, Any]) -> Cost:
     """Estimate by the largest subsets, as if all units were alike."""
     whole = _cost_spikes(size, config)
     units = max(size["unit"], 1.0)
-    parts = [min(n / units, 1.0) ** 2 for n in config["sizes"]]
+    parts = [(n / units) ** 2 for n in config["sizes"] if n <= units]
     seconds = config["draws"] * sum(OVERHEAD_S + (whole.seconds - OVERHEAD_S) * x for x in parts)
     return Cost(seconds, whole.read_bytes, whole.peak_bytes)
 
