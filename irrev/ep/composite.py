@@ -33,6 +33,7 @@ Values = TypeVar("Values", bound=NDArray[np.floating])
 
 MAX_EXACT = 300  # observables whose covariance is formed: the metric of a fit, one-step bounds
 RIDGE = 1e-6  # of that covariance, relative to the mean variance
+ROUNDING = 10.0  # of a covariance, in units of the precision of its table
 TINY = float(np.finfo(float).tiny)
 
 
@@ -317,13 +318,14 @@ def covariance_metric(observables: Observables) -> CovarianceMetric:
     """Return the covariance of few observables with a relative ridge, both directions alike."""
     rows, d = metric_rows(observables.n_samples), observables.n_observables
     if isinstance(observables, AntisymmetricTable):
-        weights = np.full(rows.size, 1.0 / rows.size)
+        ones = np.ones(rows.size)  # sums of whole numbers stay exact in single precision
         table = observables if rows.size == observables.n_samples else observables.take(rows)
-        mean = table.total(weights)
-        cov = table.second_moment(weights) - np.outer(mean, mean)
+        mean, second = table.total(ones) / rows.size, table.second_moment(ones) / rows.size
+        cov = second - np.outer(mean, mean)
+        rounding = ROUNDING * float(np.finfo(table.table.dtype).eps * np.trace(second)) / d
     else:
-        cov = _mean_covariance(observables, rows)
-    ridge = max(RIDGE * float(np.trace(cov)) / d, TINY)
+        cov, rounding = _mean_covariance(observables, rows), TINY
+    ridge = max(RIDGE * float(np.trace(cov)) / d, rounding, TINY)
     return CovarianceMetric(cov + ridge * np.eye(d))
 
 

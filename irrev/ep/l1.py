@@ -20,6 +20,7 @@ rescaling are derived here.
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.linalg import LinAlgError
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
@@ -36,6 +37,7 @@ FLOP = 8.0  # of a value and a gradient of pairs by dense products, an observabl
 CONTRACTION = 0.5  # of the gain between two steps, above which a new covariance is formed
 TIGHT = 1e-13  # relative gain and ridge of a fit without penalty
 RIDGE = 1e-3  # of a Newton step: few samples may carry the weight, in single precision
+RIDGES = (1.0, 1e3, 1e6)  # factors on it, tried in turn
 TINY = float(np.finfo(float).tiny)
 MAX_TABLE = 1 << 25  # samples x active observables: 128 MiB, then the path ends
 MIN_SAMPLES = 12  # per nonzero coupling: with fewer, noise outweighs what a level adds
@@ -256,9 +258,20 @@ def _tilted_covariance(dual: Dual, reverse: NDArray[np.float64]) -> NDArray[np.f
 def _newton_step(
     cov: NDArray[np.float64], slope: NDArray[np.float64], ridge: float
 ) -> NDArray[np.float64]:
-    """Solve with the tilted covariance of the free observables."""
-    cov[np.diag_indices_from(cov)] += ridge * float(np.trace(cov)) / slope.size + TINY
-    return cho_solve(cho_factor(cov), slope)
+    """Solve with the tilted covariance of the free observables.
+
+    Where nearly equal observables and few weights leave less variance than the rounding of a
+    single-precision product, the ridge grows until the step is one along the slope.
+    """
+    diagonal = np.diag_indices_from(cov)
+    size = float(np.trace(cov)) / slope.size
+    for growth in RIDGES:
+        cov[diagonal] += growth * ridge * size + TINY
+        try:
+            return cho_solve(cho_factor(cov), slope)
+        except LinAlgError:
+            size = float(np.abs(cov[diagonal]).mean())
+    return slope / max(size, TINY)
 
 
 def _backtrack(

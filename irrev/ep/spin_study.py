@@ -199,7 +199,8 @@ def study_result(
     )
     coupling, field = (system[n].to_numpy().astype(np.float64) for n in ("coupling", "field"))
     true_ep = spin_ep_by_unit(data.states, coupling, beta=beta, field=field)
-    true, found = antisymmetric_couplings(beta * coupling, ep.theta, units)
+    fitted = units[np.isfinite(ep.unit_values[units])]  # others flip too rarely: no couplings
+    true, found = antisymmetric_couplings(beta * coupling, ep.theta, fitted)
     scalars = {
         "beta": beta,
         "ep_per_attempt": ep.value,

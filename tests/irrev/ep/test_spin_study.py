@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from irrev.ep.spin_study import fit_batch, simulate_study, study_result
+from irrev.ep.spin_study import SpinData, fit_batch, simulate_study, study_result
 from irrev.simulate.spins import spin_couplings, spin_ep_by_unit
 
 
@@ -40,3 +40,14 @@ def test_study_result__some_units_stand_for_all():
     error = by_unit.std() / np.sqrt(30)
     assert abs(float(row["ep_true"]) - by_unit.mean()) < 4 * error
     assert row["ep_per_attempt_low"] < row["ep_true"]
+
+
+def test_fit_batch__frozen_spins_leave_a_covariance_that_can_be_inverted():
+    """At low temperature most spins never differ between the flips of another."""
+    rng = np.random.default_rng(0)
+    states = np.ones((3001, 30), np.int8)
+    states[:, :2] = rng.choice([-1, 1], (3001, 2))
+    flips = rng.random(states.shape) < 0.4
+    batch = fit_batch(SpinData(states, flips), np.arange(3), folds=5, n_blocks=50, seed=0)
+    assert batch.sizes["unit"] == 3
+    assert np.isfinite(batch["theta"]).all()
