@@ -148,7 +148,12 @@ def _row(
             **{n: ("shard", np.array([v], np.float64)) for n, v in values.items()},
             **{n: ("shard", np.array([v], np.int64)) for n, v in counts.items()},
             **{n: ("shard", np.array([v])) for n, v in flags.items()},
-            "outcome": ("shard", np.array([_outcome(report, alert, confounded)], object)),
+            "outcome": (
+                "shard",
+                np.array(
+                    [_outcome(report, alert, confounded, counts["n_classified"] > 0)], object
+                ),
+            ),
             "detector": ("shard", np.array([alert.detector if alert else ""], object)),
             "classifier_version": ("shard", np.array([report.key.classifier_version], object)),
             "share": (("shard", "label"), share),
@@ -158,7 +163,9 @@ def _row(
     )
 
 
-def _outcome(report: StreamReport, alert: Alert | None, confounded: bool) -> str:
+def _outcome(report: StreamReport, alert: Alert | None, confounded: bool, known: bool) -> str:
+    if not known:
+        return "no answer has a known label"
     if report.waiting:
         return "too few for a baseline"
     if confounded:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from irrev.errors import InputError
 
+FEW = 20  # questions; from fewer a bootstrap cannot tell how much others would differ
 WORDS_APART = 2  # lengths count as equal within two words or a tenth of the longer answer
 SHARE_APART = 0.1
 
@@ -42,6 +44,9 @@ def rank_labels(
     draws: int = 1000,
 ) -> Ranking:
     """Compute the pairwise ranking (1) with a bootstrap interval over questions.
+
+    With fewer than 20 questions on either side the interval is at least the exact binomial one
+    (Clopper and Pearson) of as many independent pairs: one pair won says 0.025 to 1.
 
     Parameters
     ----------
@@ -104,4 +109,11 @@ def rank_labels(
     values = np.divide(top, bottom, out=np.full(draws, np.nan), where=bottom > 0)
     low, high = np.nanquantile(values, (0.025, 0.975))
     auroc = float(wins.sum() / pairs.sum())
+    n = min(np.unique(group[side[pairs.any(axis)]]).size for side, axis in ((good, 1), (bad, 0)))
+    if n < FEW:
+        exact = beta.ppf(
+            (0.025, 0.975), (auroc * n, auroc * n + 1), (n - auroc * n + 1, n - auroc * n)
+        )
+        exact = np.where(np.isnan(exact), (0.0, 1.0), exact)  # no loss, or no win
+        low, high = min(low, exact[0]), max(high, exact[1])
     return Ranking(auroc, float(low), float(high), int(pairs.sum()))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from irrev.semantic.ranking import Ranking, rank_labels
 from irrev.stats import benjamini_hochberg
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 MEANS = ("sf_smooth", "sep_total", "kept_mass", "ungrounded", "support_cos", "support_lex")
 RANKED = {  # name -> variable, and -1 where smaller values should mean better support
     "sf_smooth": ("sf_smooth", 1),

@@ -51,3 +51,13 @@ def test_rank_labels__without_a_pair_there_is_no_number(rng):
 def test_rank_labels__says_how_to_mend(rng):
     with pytest.raises(InputError, match="give one each"):
         rank_labels(np.ones(2), np.ones(3, bool), ["a", "b"], rng=rng)
+
+
+@pytest.mark.parametrize(("n", "low"), [(1, 0.025), (5, 0.025**0.2)])
+def test_rank_labels__few_questions_give_the_exact_binomial_interval(n, low, rng):
+    score, label = np.array([1.0, 0.0] * n), np.array([True, False] * n)
+    question = [str(k // 2) for k in range(2 * n)]
+    won = rank_labels(score, label, question, same_question=True, rng=rng)
+    assert (won.auroc, won.low, won.high) == pytest.approx((1.0, low, 1.0))
+    lost = rank_labels(-score, label, question, same_question=True, rng=rng)
+    assert (lost.auroc, lost.low, lost.high) == pytest.approx((0.0, 0.0, 1.0 - low))
