@@ -37,14 +37,14 @@ def done(ds: xr.Dataset) -> xr.Dataset:
 
 
 def spins(repo: Repository, folder: Path) -> None:
-    """Draw every system against temperature, and its couplings where the bound is largest."""
+    """Draw every system against temperature, and its couplings where R^2 is largest."""
     ds = done(repo.read("results/spins/multipartite").load())
     sources = ds["source"].to_numpy().astype(str)
     for name in dict.fromkeys(sources):
         part = ds.isel(shard=np.flatnonzero(sources == name))
         stem = name.rsplit("/", 1)[-1]
         save(plots.ep_against_beta(part), folder / f"maxent_spins_{stem}.png")
-        row = part.isel(shard=int(np.argmax(part["ep_per_attempt"].to_numpy())))
+        row = part.isel(shard=int(np.argmax(part["r_squared"].to_numpy())))
         condition = node_name(str(row["condition"].item()))
         group = f"results/spins/couplings/{name}/{condition}"
         pairs = repo.read(group).load()

@@ -140,6 +140,7 @@ def test_page__renders_in_a_browser_without_errors_overflow_or_clipped_labels(
     assert int(report["clipped"]) == 0
     assert int(report["cells"]) > 40
     assert int(report["hidden"]) == 0  # every column is in sight, verdicts and notes too
+    assert int(report["listed"]) == {1280: 0, 1000: 12}.get(width, int(report["values"]))
 
 
 def look(page: str, width: int, folder: Path) -> dict[str, str]:
@@ -182,6 +183,9 @@ frame.onload = () => {
     if (r.width && (r.left < view.left - 1 || r.right > view.right + 1)) hidden += 1;
   }
   data.cells = cells.length;
+  const values = cells.filter(c => c.tagName === "TD" && c.textContent);
+  data.values = values.length;  // as lists they stand beside the name of their column
+  data.listed = values.filter(c => getComputedStyle(c).display === "grid").length;
   data.hidden = hidden;
   let smallest = 99, clipped = 0;
   for (const picture of pictures) {
