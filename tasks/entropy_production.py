@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins, bin_spikes
 from irrev.ep.chunks import MappedBins, Rows
+from irrev.ep.estimates import estimates_table, of_methods
 from irrev.ep.further import further_estimates, is_fold, joined_tables
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.records import couplings, maxent_row, trajectory
@@ -48,19 +49,20 @@ def _selected(recording: xr.Dataset, config: dict[str, Any], *, spikes: bool) ->
 
 
 def measure_maxent(
-    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int
+    ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int, methods: bool = False
 ) -> dict[str, xr.Dataset]:
     """Infer the entropy production of one recording under one condition.
 
     Returns
     -------
         `row` (one shard of kind spikes/maxent without its identity), `couplings` and, on
-        request, `trajectory`.
+        request, `trajectory`; with `methods` the `estimates` of that name, from the same fit.
     """
     start = time.perf_counter()
     chosen, bins = read_bins(ref, at, group, config)
     ep = maxent_ep(bins, **config["ep"], **statistics(config), seed=seed)
-    return _results(ep, chosen, start)
+    table = {"estimates": estimates_table(of_methods(ep, bins))} if methods else {}
+    return _results(ep, chosen, start) | table
 
 
 def statistics(config: dict[str, Any]) -> dict[str, Any]:
@@ -106,6 +108,11 @@ def infer_maxent(
     return on_worker(measure_maxent, (ref, at, group, config, seed), timeout_s=timeout_s)
 
 
+def _shortness(piece: Piece) -> int:
+    """Order pieces: whole estimates take longest, then folds; what is short fills the end."""
+    return 1 if is_fold(piece.name) else 2 if piece.name.startswith("sweep") else 0
+
+
 def infer_many(
     name: str,
     key: str,
@@ -126,14 +133,19 @@ def infer_many(
     the main estimate goes chunk by chunk on all workers together.
     """
     place = (ref, at, group, config, seed)
-    pieces = [] if streamed else [Piece("row", measure_maxent, place)]
+    both = "methods" in further and not streamed  # of one fit
+    main = "row with methods" if both else "row"
+    pieces = [] if streamed else [Piece(main, measure_maxent, (*place, both))]
     for one in further:
+        if one == "methods" and both:
+            continue
         wants = resources if one == "neep" else None
         pieces.append(Piece(one, measure_further, (*place, one, device), wants))
-    # folds of a nested family take longest: begun first, they leave no worker idle at the end
-    pieces.sort(key=lambda piece: not is_fold(piece.name))
+    pieces.sort(key=_shortness)
     found = run_pieces(ref, key, pieces, timeout_s=timeout_s)
-    row = stream_maxent(*place, timeout_s) if streamed else found.pop("row")
+    row = stream_maxent(*place, timeout_s) if streamed else found.pop(main)
+    if both:
+        found["methods"] = {"estimates": row.pop("estimates")}
     tables = [found[one]["estimates"] for one in further]
     if not tables:
         return row
