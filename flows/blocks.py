@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, model_validator
 
 from flows import driven_tasks
-from flows.diffusion_models import AnyDiffusionModel, DigitsModel, Levels, Sets
-from flows.model import Model
+from flows.diffusion_models import AnyDiffusionModel, DigitsModel, Levels, Sets, check_sets
+from flows.model import BlockError, Model
 from flows.quantities import Hertz, Micrometres, Seconds
 
 
@@ -428,7 +428,7 @@ class DiffusionBlock(Block):
         default={},
         description="question -> set -> classes or further sets; which class it is comes first",
     )
-    guidance: list[float] = Field(
+    guidance: list[FiniteFloat] = Field(
         default=[], description="weights at which paths are generated; [1, 2] compares"
     )
     seeds: list[NonNegativeInt] = Field(
@@ -450,6 +450,12 @@ class DiffusionBlock(Block):
     def _check_pieces(self) -> "DiffusionBlock":
         if not self.sources and not self.guidance:
             raise ValueError("no sources and no guidance; name samples, or weights such as [1, 2]")
+        for key in ("classes", "guidance", "seeds", "schedules"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise BlockError(key, f"{values} names one of them twice")
+        for name, sets in self.partitions.items():
+            check_sets(name, sets)
         if self.against == "unconditional" and self.partitions:
             raise ValueError(
                 "`against: unconditional` asks of each class alone; leave partitions out"

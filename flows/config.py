@@ -243,7 +243,7 @@ def _first_line(error: ValidationError, data: Any) -> str:
             k.strip(" '") for k in str(details.get("ctx", {}).get("expected_tags", "")).split(",")
         ]
         found = str(details.get("ctx", {}).get("tag", ""))
-        what = f"`{found}` is no kind of source" if found else "kind is missing"
+        what = f"`{found}` is no kind of {_noun(keys)}" if found else "kind is missing"
         return f"{where}.kind: {what}{_nearest(found, [k for k in kinds if k] or KINDS)}"
     message = details["msg"].removeprefix("Value error, ").removesuffix(".")
     message = message.removeprefix(f"{where.rpartition('.')[2]}: ")  # said already
@@ -254,6 +254,10 @@ def _first_line(error: ValidationError, data: Any) -> str:
     if isinstance(problem, BlockError):
         where = ".".join(filter(None, (where, problem.key)))
     return f"{where}: {message[0].lower()}{message[1:]}."
+
+
+def _noun(keys: list[int | str]) -> str:
+    return "source" if keys[:1] == ["sources"] else str(keys[-1]) if keys else "block"
 
 
 def _keys_in_file(details: ErrorDetails, data: Any) -> list[int | str]:
@@ -274,7 +278,15 @@ def _valid_keys(details: ErrorDetails, keys: list[int | str]) -> list[str]:
     models: list[type[BaseModel]] = [Pipeline]
     for key in keys[:-1]:
         models = [m for model in models for m in _children(model, str(key))] or models
+    tags = {str(key) for key in details["loc"]}
+    models = [model for model in models if tags & _kinds_of(model)] or models
     return sorted({name for model in models for name in model.model_fields if name != "folder"})
+
+
+def _kinds_of(model: type[BaseModel]) -> set[str]:
+    """Return the values of `kind` by which a member of a union is chosen."""
+    kind = model.model_fields.get("kind")
+    return set() if kind is None else {str(value) for value in get_args(kind.annotation)}
 
 
 def _children(model: type[BaseModel], key: str) -> Iterator[type[BaseModel]]:

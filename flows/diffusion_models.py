@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, NonNegativeInt, model_validator
 from typing_extensions import TypeAliasType
 
-from flows.model import Model
+from flows.model import BlockError, Model
 
 Precision = Literal["float32", "float16", "bfloat16"]
 Sets = TypeAliasType("Sets", "dict[str, list[NonNegativeInt] | Sets]")
@@ -38,12 +38,26 @@ class MixtureModel(Model):
     """An exact Gaussian mixture."""
 
     kind: Literal["mixture"] = Field(description="kind of the model")
-    weights: list[float] = Field(description="of each component")
-    means: list[list[float]] = Field(description="of each component")
+    weights: list[NonNegativeFloat] = Field(description="of each component")
+    means: list[list[FiniteFloat]] = Field(description="of each component")
     cov: float | list[float] | list[list[list[float]]] = Field(
         description="variance of all components, of each, or the covariance matrix of each"
     )
-    labels: list[int] | None = Field(default=None, description="class of each component")
+    labels: list[NonNegativeInt] | None = Field(
+        default=None, description="class of each component"
+    )
+
+    @model_validator(mode="after")
+    def _check_components(self) -> "MixtureModel":
+        n, d = len(self.weights), {len(mean) for mean in self.means}
+        if not n or sum(self.weights) <= 0 or len(self.means) != n or len(d) != 1:
+            raise BlockError(
+                "means", f"{len(self.means)} means of lengths {sorted(d)} for {n} weights; give "
+                "every component a weight, not all 0, and a mean of the same length"
+            )  # fmt: skip
+        if self.labels is not None and len(self.labels) != n:
+            raise BlockError("labels", f"{len(self.labels)} labels for {n} components")
+        return self
 
 
 class Edm2Model(Model):
@@ -116,3 +130,22 @@ class Levels(Model):
     n: int = Field(default=64, ge=3, description="number of levels; 32 to 64 do")
     sigma_min: float = Field(default=0.05, gt=0, description="least noise, data units")
     sigma_max: float = Field(default=40.0, gt=0, description="largest noise, data units")
+
+    @model_validator(mode="after")
+    def _check_order(self) -> "Levels":
+        if self.sigma_min >= self.sigma_max:
+            raise BlockError(
+                "sigma_min", f"{self.sigma_min:g} is not below sigma_max {self.sigma_max:g}"
+            )
+        return self
+
+
+def check_sets(name: str, sets: Sets) -> list[int]:
+    """Return the classes of a question; refuse one with less than two sets, or a class twice."""
+    parts = [check_sets(k, v) if isinstance(v, dict) else v for k, v in sets.items()]
+    classes = [c for part in parts for c in part]
+    if len(parts) < 2 or not all(parts) or len(set(classes)) < len(classes):
+        raise BlockError(
+            "partitions", f"`{name}` needs two sets or more, none of them empty, no class twice"
+        )
+    return classes

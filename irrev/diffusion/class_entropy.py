@@ -37,11 +37,14 @@ from irrev.diffusion.markers import (
 )
 from irrev.diffusion.partitions import Partition, finest, prior_entropy
 from irrev.diffusion.paths import ForwardPaths, GeneratedPaths, Source
+from irrev.diffusion.rows import check_finite
 from irrev.diffusion.schedules import check_grid
 from irrev.errors import InputError
+from irrev.stats import check_seed
 
 ENDS = ("low", "high")
 CLOSURE_RANGE = (0.85, 1.15)
+SUM_TOLERANCE = 1e-6  # of a prior
 Array = NDArray[np.float64]
 
 
@@ -221,12 +224,15 @@ def class_entropy(
     InputError
         If shapes disagree, a label is outside the model, or guidance is asked for on data.
     """
-    y = np.asarray(labels, dtype=np.int64)
     k = denoiser.num_classes or 0
-    if y.ndim != 1 or len(y) == 0 or y.min() < 0 or y.max() >= k:
+    y, sigmas = _classes(labels, k), check_grid(np.asarray(sigmas, dtype=float))
+    check_seed(seed)
+    if batch < 1 or draws < 0 or not 0 < level < 1 or not np.isfinite(guidance):
         raise InputError(
-            f"labels of shape {y.shape} for a model of {k} classes; give indices 0..{k - 1}."
+            f"batch={batch}, draws={draws}, level={level}, guidance={guidance}; use batch >= 1, "
+            "draws >= 0, level between 0 and 1, and a finite guidance weight."
         )
+    data = None if data is None else np.asarray(data)
     if data is not None and (len(data) != len(y) or guidance != 1.0):
         raise InputError(
             f"{len(data)} rows of data, {len(y)} labels, guidance={guidance}; one label a row, "
@@ -234,9 +240,24 @@ def class_entropy(
         )
     if guidance != 1.0 and not null:
         raise InputError(f"guidance={guidance} needs the null condition; set null=True.")
+    if data is not None:
+        if data.shape[1:] != tuple(denoiser.dim):
+            raise InputError(
+                f"data of shape {data.shape} for a model of {denoiser.dim}; reshape to "
+                "(sample, *dim)."
+            )
+        check_finite(data)
     pi = np.full(k, 1 / k) if prior is None else np.asarray(prior, dtype=float)
+    if pi.shape != (k,) or not np.all(pi > 0) or abs(pi.sum() - 1) > SUM_TOLERANCE:
+        raise InputError(
+            f"prior {pi.tolist()} for {k} classes; give one positive share each, with sum 1."
+        )
     questions = list(partitions or [finest(range(k))])
     conditions = sorted({c for q in questions for c in q.classes})
+    if conditions[0] < 0 or conditions[-1] >= k:
+        raise InputError(
+            f"partitions name the classes {conditions} of a model of {k}; name 0..{k - 1}."
+        )
     if data is None:
         conditions = sorted({*conditions, *y.tolist()})
     else:  # paths of other classes would only cost network calls
@@ -267,6 +288,18 @@ def class_entropy(
         "batch": batch,
     }
     return ds
+
+
+def _classes(labels: NDArray[np.integer], k: int) -> NDArray[np.int64]:
+    """Return the labels as indices; refuse what is none of the k classes."""
+    given = np.asarray(labels)
+    numbers = given.ndim == 1 and len(given) > 0 and given.dtype.kind in "iuf"
+    if not numbers or not np.isin(given, np.arange(k)).all():
+        raise InputError(
+            f"labels of shape {given.shape} and type {given.dtype} for a model of {k} classes; "
+            f"give indices 0..{k - 1}."
+        )
+    return given.astype(np.int64)
 
 
 def _source(

@@ -23,6 +23,7 @@ from irrev.diffusion.denoiser import DenoiserBase
 from irrev.errors import InputError
 
 BANDWIDTH = 0.3  # of the data's rms: narrower than a class, wider than the gap between rows
+ROUNDING = 1e-9  # of the largest variance: a singular matrix may have one this far below zero
 MANY_COMPONENTS = 256  # from here on, classes are worth telling apart before they are evaluated
 
 
@@ -56,9 +57,13 @@ class GaussianMixture(DenoiserBase):
     ) -> None:
         self.dtype, self.device = dtype, torch.device(device)
         w, mu = np.asarray(weights, dtype=float), np.asarray(means, dtype=float)
-        k, d = mu.shape
         var = np.asarray(cov, dtype=float)
-        if w.shape != (k,) or np.any(w < 0) or w.sum() <= 0:
+        if mu.ndim != 2 or not (np.isfinite(mu).all() and np.isfinite(var).all()):
+            raise InputError(
+                f"means of shape {mu.shape}; give finite means (component, d) and a finite cov."
+            )
+        k, d = mu.shape
+        if w.shape != (k,) or not np.all(w >= 0) or not 0 < w.sum() < np.inf:
             raise InputError(f"weights {w.tolist()} for {k} components; give one >= 0 each.")
         lab = np.arange(k) if labels is None else np.asarray(labels, dtype=int)
         self.log_weights = self._tensor(np.log(w / w.sum()))
@@ -70,11 +75,20 @@ class GaussianMixture(DenoiserBase):
         if math.prod(self.dim) != d:
             raise InputError(f"means have {d} coordinates but dim={self.dim}; make them agree.")
         self.vectors: Tensor | None = None
+        if var.shape not in ((), (k,), (k, d, d)):
+            raise InputError(
+                f"cov of shape {var.shape} for {k} components in {d} dimensions; give one "
+                f"variance, {k} of them, or matrices of shape {(k, d, d)}."
+            )
         if var.ndim < 2:
             self.variances = self._tensor(np.broadcast_to(var, (k,)).copy())[:, None]
         else:
             values, vectors = np.linalg.eigh(var)
             self.variances, self.vectors = self._tensor(values), self._tensor(vectors)
+        if self.variances.min() < -ROUNDING * self.variances.abs().max():
+            raise InputError(
+                f"cov has a variance of {float(self.variances.min()):.3g}; give >= 0."
+            )
 
     def _tensor(self, a: NDArray[np.floating]) -> Tensor:
         return torch.as_tensor(a, dtype=self.dtype, device=self.device)

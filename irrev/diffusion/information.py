@@ -32,6 +32,7 @@ from irrev.diffusion.entropy_sums import LOSS_STATS, loss_sums
 from irrev.diffusion.exact import GaussianMixture
 from irrev.diffusion.jacobian import denoiser_trace, top_eigenpair
 from irrev.diffusion.paths import NoiseStream
+from irrev.diffusion.rows import check_finite
 from irrev.diffusion.schedules import check_grid
 from irrev.errors import InputError
 
@@ -79,6 +80,7 @@ def information_profile(
         raise InputError(
             f"data of shape {data.shape} for a model of {denoiser.dim}; reshape to (sample, *dim)."
         )
+    check_finite(data)
     sums = np.zeros((1, len(grid), len(LOSS_STATS)))
     for number, start in enumerate(range(0, len(data), batch)):
         part = slice(start, start + batch)

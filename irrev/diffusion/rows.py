@@ -8,7 +8,25 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from irrev.errors import InputError
+
 Floats = NDArray[np.float32]
+
+
+def check_finite(data: NDArray[np.floating]) -> None:
+    """Refuse rows that hold NaN or infinity.
+
+    Raises
+    ------
+    InputError
+        With the number of these rows and the first one.
+    """
+    bad = np.flatnonzero(~np.isfinite(data.reshape(len(data), -1)).all(axis=1))
+    if len(bad):
+        raise InputError(
+            f"data have NaN or infinity in {len(bad)} of {len(data)} rows, first in row {bad[0]}; "
+            "remove these rows."
+        )
 
 
 class RowParts:

@@ -63,7 +63,7 @@ def edm_grid(
 def check_grid(sigmas: Array) -> Array:
     """Return the levels as float64 if they are positive and strictly falling."""
     grid = np.asarray(sigmas, dtype=np.float64)
-    if grid.ndim != 1 or len(grid) < 2 or np.any(np.diff(grid) >= 0) or grid[-1] <= 0:
+    if grid.ndim != 1 or len(grid) < 2 or not np.all(np.diff(grid) < 0) or grid[-1] <= 0:
         raise InputError(
             f"noise levels {np.array2string(grid, threshold=6)} are not positive and strictly "
             "falling; sort them from large to small, as edm_grid does."

@@ -219,7 +219,7 @@ def open_study(
         questions=questions, conditions=asked, labels=labels, rows=rows,
         prior=np.array([0.5, 0.5]) if against == "unconditional" else np.full(k, 1 / k),
         guidance=float(piece["guidance"]), batch=batch, draws=draws, level=level, seed=seed,
-        placement="; ".join(filter(None, [note, placement.note])),
+        placement=note or placement.note,
     )  # fmt: skip
 
 

@@ -47,6 +47,10 @@ def _name(ds: xr.Dataset, i: int) -> str:
     return f"{ds['source'].to_numpy()[i]}, {ds['condition'].to_numpy()[i]}"
 
 
+def _piece(row: xr.Dataset) -> list[str]:
+    return [str(row[key].item()) for key in ("source", "condition")]
+
+
 def _words(ds: xr.Dataset, i: int) -> str:
     row = ds.isel(shard=i)
     if str(row["status"].item()) != "done":
@@ -138,7 +142,8 @@ def _guidance(ds: xr.Dataset, extras: Mapping[str, xr.Dataset], done: list[int])
         runs = {w: p for w, p in profiles.items() if p is not None}
         if len(runs) < 2:
             continue
-        name = str(ds["source"].to_numpy()[group[0]])
+        source, seed = (ds[key].to_numpy() for key in ("source", "seed"))
+        name = f"{source[group[0]]}, noise {seed[group[0]]}"
         out.append(
             picture(
                 plots.guidance_curves(runs),
@@ -152,7 +157,7 @@ def _guidance(ds: xr.Dataset, extras: Mapping[str, xr.Dataset], done: list[int])
 
 def _shifts(ds: xr.Dataset, done: list[int]) -> TableBlock:
     """Compare the half points of each question with those at the least weight."""
-    head = ["source", "question", "weight", "half decided at σ", "against least weight"]
+    head = ["source", "piece", "question", "half decided at σ", "against least weight"]
     head += ["by cross-entropy", "against least weight"]
     rows = []
     for group in _studies(ds, done):
@@ -163,7 +168,7 @@ def _shifts(ds: xr.Dataset, done: list[int]) -> TableBlock:
                 if not str(question):
                     continue
                 one, base = row.isel(question=k), first.isel(question=k)
-                cells = [str(row["source"].item()), str(question), f"{float(row['guidance']):g}"]
+                cells = [*_piece(row), str(question)]
                 for name in ("sigma_half", "sigma_half_cross"):
                     value = float(one[name])
                     cells += [f"{value:.3g}", f"x {value / float(base[name]):.2f}"]
@@ -187,8 +192,7 @@ def _decisions(ds: xr.Dataset, done: list[int]) -> TableBlock:
             distance, onset = float(one["half_distance"]), float(one["sigma_midpoint"])
             rows.append(
                 [
-                    str(row["source"].item()),
-                    str(row["condition"].item()),
+                    *_piece(row),
                     str(question),
                     f"{half[0]:.3g} ({half[1]:.3g} … {half[2]:.3g})",
                     f"{float(one['sigma_half_cross']):.3g}",
@@ -210,7 +214,7 @@ def _closure(one: xr.Dataset) -> str:
 
 
 def _prices(ds: xr.Dataset, done: list[int]) -> TableBlock:
-    head = ["source", "schedule", "cost c₂ (interval)", "of the flow that is run"]
+    head = ["source", "piece", "schedule", "cost c₂ (interval)", "of the flow that is run"]
     head += ["at constant speed", "of one data point", "moment bound"]
     head += ["entropy production forward", "relation", "slack"]
     rows = []
@@ -222,7 +226,7 @@ def _prices(ds: xr.Dataset, done: list[int]) -> TableBlock:
             one = row.isel(schedule_rank=k)
             names = ("c2_flow", "c2_retimed", "c2_conditional", "w2_lower")
             ends = f"({float(one['c2_low']):.4g} … {float(one['c2_high']):.4g})"
-            cells = [str(row["source"].item()), str(schedule), f"{float(one['c2']):.4g} {ends}"]
+            cells = [*_piece(row), str(schedule), f"{float(one['c2']):.4g} {ends}"]
             cells += [f"{float(one[n]):.4g}" for n in names]
             slack = float(one["bound_slack"])
             cells += [
@@ -235,8 +239,8 @@ def _prices(ds: xr.Dataset, done: list[int]) -> TableBlock:
 
 
 def _starts(ds: xr.Dataset, done: list[int]) -> TableBlock:
-    head = ["source", "wrong start", "χ² distance", "W₁ of the start", "W₁ of samples, at least"]
-    head += ["at most (coupled)", "η, at least", "at most"]
+    head = ["source", "piece", "wrong start", "χ² distance", "W₁ of the start"]
+    head += ["W₁ of samples, at least", "at most (coupled)", "η, at least", "at most"]
     rows = []
     for i in done:
         row = ds.isel(shard=i)
@@ -246,7 +250,7 @@ def _starts(ds: xr.Dataset, done: list[int]) -> TableBlock:
             one = row.isel(start_rank=k)
             names = ("chi_squared", "w1_start", "w1_lower", "w1_upper", "eta_low", "eta_high")
             values = [f"{float(one[n]):.3g}" for n in names]
-            rows.append([str(row["source"].item()), str(start), *values])
+            rows.append([*_piece(row), str(start), *values])
     return TableBlock("What a wrong start of the sampler does", head, rows)
 
 
@@ -262,8 +266,7 @@ def _single(ds: xr.Dataset, done: list[int]) -> TableBlock:
         error = float(row["precision_rms"])
         rows.append(
             [
-                str(row["source"].item()),
-                str(row["condition"].item()),
+                *_piece(row),
                 *marks,
                 f"{int(row['n_rows']):,}",
                 str(row["precision"].item()),

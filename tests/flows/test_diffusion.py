@@ -238,11 +238,23 @@ def test_docs__examples_of_models_are_valid_and_cost_what_they_say(tmp_path):
             },
             "leave partitions out",
         ),
+        (
+            {"levels": {"sigma_min": 5.0, "sigma_max": 1.0}},
+            "sigma_min: 5 is not below sigma_max 1",
+        ),
+        ({"guidance": [1.0, float("nan")]}, "guidance.1: input should be a finite number"),
+        ({"guidance": [1.0, 1.0]}, r"guidance: \[1.0, 1.0\] names one of them twice"),
+        ({"seeds": [3, 3]}, r"seeds: \[3, 3\] names one of them twice"),
+        ({"partitions": {"q": {"a": [0]}}}, "partitions: `q` needs two sets or more"),
+        ({"partitions": {"q": {"a": {"b": [0], "c": [1]}, "d": [1]}}}, "no class twice"),
+        ({"model": EXACT | {"means": [[0.0]]}}, "model.means: 1 means of lengths"),
+        ({"model": EXACT | {"dtype": "float16"}}, "valid are: cov, kind, labels, means, weights"),
+        ({"model": {"kind": "nix"}}, "`nix` is no kind of model"),
     ],
 )
 def test_config__says_what_a_diffusion_block_lacks(project, block, message):
     with pytest.raises(ConfigError, match=message):
-        load(project(EXACT, **block))
+        load(project(**({"model": EXACT} | block)))
 
 
 @pytest.mark.slow

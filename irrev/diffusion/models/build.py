@@ -29,6 +29,14 @@ TYPES = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
 }
+NEEDED = {
+    "mixture": ("weights", "means", "cov"),
+    "edm2": ("path",),
+    "stable_diffusion": ("path", "prompts"),
+    "dit": ("path",),
+    "module": ("name",),
+    "torchscript": ("path", "dim"),
+}
 OWN_TYPE = frozenset({"edm2", "stable_diffusion", "dit"})  # these take their type themselves
 
 
@@ -59,8 +67,14 @@ def build_denoiser(
     InputError
         If the kind is unknown or needs something that is not there.
     """
-    kind, dtype = model["kind"], TYPES[model.get("dtype", "float32")]
+    kind, name = model.get("kind"), model.get("dtype", "float32")
     options = {k: v for k, v in model.items() if k not in ("kind", "dtype")}
+    if name not in TYPES:
+        raise InputError(f"dtype {name!r} is not known; choose {', '.join(TYPES)}.")
+    missing = [k for k in NEEDED.get(str(kind), ()) if k not in options]
+    if missing:
+        raise InputError(f"a model of kind {kind} needs {', '.join(missing)} too.")
+    dtype = TYPES[name]
     if kind == "digits":
         if not weights:
             raise InputError("the digit model has no weights yet; train it first.")

@@ -175,6 +175,17 @@ def test_class_entropy__full_noise_forgets_the_class(make_denoiser):
         ({"guidance": 2.0}, "guidance only for generated paths"),
         ({"data": np.zeros((3, 2))}, "3 rows of data, 2 labels"),
         ({"data": None, "guidance": 2.0, "null": False}, "needs the null condition"),
+        ({"labels": np.array([0.5, 1.0])}, "type float64 for a model of 3 classes"),
+        (
+            {"data": np.array([[0, 0], [np.nan, 1]])},
+            "NaN or infinity in 1 of 2 rows, first in row 1",
+        ),
+        ({"data": np.zeros((2, 3))}, r"data of shape \(2, 3\) for a model of \(2,\)"),
+        ({"prior": [0.5, 0.5]}, "for 3 classes; give one positive share each"),
+        ({"prior": [1.0, 0.5, -0.5]}, "give one positive share each, with sum 1"),
+        ({"partitions": [partition("q", [[0], [5]])]}, r"classes \[0, 5\] of a model of 3"),
+        ({"level": 95}, "level between 0 and 1"),
+        ({"batch": 0}, "use batch >= 1"),
     ],
 )
 def test_class_entropy__says_how_to_mend_bad_input(make_denoiser, change, message):

@@ -95,3 +95,19 @@ def test_gaussian_mixture__classes_of_many_components_are_those_of_all(rng, monk
     apart = model(x, sigma, cond), model.jvp(x, sigma, cond, v)[1]
     for a, b in zip(apart, whole, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cov": -1.0}, "a variance of -1; give >= 0"),
+        ({"cov": np.diag([1.0, -2.0])[None].repeat(2, axis=0)}, "a variance of -2"),
+        ({"cov": [1.0, 1.0, 1.0]}, r"cov of shape \(3,\) for 2 components"),
+        ({"means": [[0.0, np.nan], [1.0, 1.0]]}, "give finite means"),
+        ({"weights": [1.0, np.nan]}, "give one >= 0 each"),
+    ],
+)
+def test_gaussian_mixture__refuses_what_is_no_mixture(change, message):
+    right = {"weights": [1.0, 1.0], "means": [[0.0, 0.0], [1.0, 1.0]], "cov": 1.0}
+    with pytest.raises(InputError, match=message):
+        GaussianMixture(**(right | change))

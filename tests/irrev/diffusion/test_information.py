@@ -96,6 +96,12 @@ def test_information_profile__refuses_data_of_another_shape(make_denoiser):
         )
 
 
+def test_information_profile__refuses_data_without_a_value(make_denoiser):
+    data = np.array([[0.0, 1.0], [np.inf, 0.0]])
+    with pytest.raises(InputError, match="in 1 of 2 rows, first in row 1"):
+        information_profile(make_denoiser(three_class_mixture()), data, np.array([2.0, 1.0]))
+
+
 def test_information_from_rate__gaussian_channel():
     """N(0, 1): bandwidth 1/(1 + sigma^2), I = 1/2 ln((1 + s^-2)/(1 + S^-2)); trapezoid 1e-5."""
     sigmas = np.geomspace(50, 0.1, 400)

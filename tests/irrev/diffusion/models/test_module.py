@@ -5,6 +5,7 @@ import warnings
 import pytest
 import torch
 
+from irrev.diffusion.models.build import build_denoiser
 from irrev.diffusion.models.module import import_denoiser, load_torchscript
 from irrev.errors import FormatError, InputError
 
@@ -56,3 +57,17 @@ def test_load_torchscript__refuses_other_files(tmp_path):
     (tmp_path / "m.pt").write_bytes(b"not an archive")
     with pytest.raises(FormatError, match="not a TorchScript archive"):
         load_torchscript(tmp_path / "m.pt", dim=(2,))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"kind": "mixture"}, "a model of kind mixture needs weights, means, cov too"),
+        ({"kind": "torchscript", "path": "x.pt"}, "needs dim too"),
+        ({"kind": "dit", "path": "x", "dtype": "float8"}, "dtype 'float8' is not known"),
+        ({}, "model kind None is not known; choose digits"),
+    ],
+)
+def test_build_denoiser__says_what_a_description_lacks(model, message):
+    with pytest.raises(InputError, match=message):
+        build_denoiser(model)
