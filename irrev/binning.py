@@ -17,6 +17,8 @@ recording. Derived here.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 
 import numpy as np
 import xarray as xr
@@ -72,13 +74,20 @@ class SpikeBins:
         Raises
         ------
         InputError
-            If the array is not 2-D or has negative values.
+            If the array is not 2-D or holds anything but counts, or `bin_s` is not above 0.
         """
         counts = np.asarray(array)
         if counts.ndim != 2:
             raise InputError(f"array has shape {counts.shape}; pass one of shape (bin, unit).")
-        if counts.dtype != bool and counts.size and counts.min() < 0:
-            raise InputError(f"array has the value {counts.min()}; pass 0/1 or spike counts.")
+        if counts.dtype.kind not in "biuf":
+            raise InputError(f"array is of type {counts.dtype}; pass 0/1 or spike counts.")
+        wrong = np.zeros(0, bool) if counts.dtype.kind in "bu" else counts < 0
+        if counts.dtype.kind == "f":
+            wrong |= ~np.isfinite(counts) | (counts != np.floor(counts))
+        if wrong.any():
+            raise InputError(f"array has the value {counts[wrong][0]}; pass 0/1 or spike counts.")
+        if not (isinstance(bin_s, Real) and 0 < bin_s < inf):
+            raise InputError(f"bin_s is {bin_s!r}; pass the width of a bin, s, above 0.")
         rows, units = np.nonzero(counts)
         n_bins, n_units = counts.shape
         ranges = [(0, n_bins)] if segments is None else segments

@@ -12,7 +12,7 @@ the solver. Rescaling on validation makes every choice safe: nothing is worse th
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from irrev.ep.objective import Dual
 from irrev.ep.samples import sparse
 from irrev.ep.solvers import bb, chord, lbfgs
 from irrev.ep.trust_region import newton
+from irrev.errors import InputError
 
 Solver = Literal["auto", "lbfgs", "l1", "newton", "bb", "chord"]
 
@@ -36,6 +37,12 @@ SOLVERS: dict[str, Callable[[Dual, Dual | None], Fit]] = {
 }
 L1_SAMPLES = 100  # per observable: with more, sampling noise 2 d / n is below 0.02 nats
 MAX_L1 = 10_000  # observables; beyond, active tables outgrow the data
+
+
+def check_solver(solver: str) -> None:
+    """Refuse a solver that is not known."""
+    if solver not in get_args(Solver):
+        raise InputError(f"solver is {solver!r}; use one of {', '.join(get_args(Solver))}.")
 
 
 def auto_solvers(train: Dual) -> tuple[str, ...]:

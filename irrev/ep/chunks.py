@@ -130,6 +130,8 @@ def cut_rows(
 @lru_cache(maxsize=8)
 def _mapped(folder: str) -> tuple[NDArray[np.int64], NDArray[np.integer], dict[str, Any]]:
     path = Path(folder)
+    if not (path / "bins.json").is_file():
+        raise InputError(f"{folder} holds no bins.json; write the recording with save_bins.")
     meta = json.loads((path / "bins.json").read_text())
     return (
         np.load(path / "indptr.npy", mmap_mode="r"),
@@ -181,6 +183,7 @@ def save_bins(parts: SpikeBins | Iterable[SpikeBins], folder: str | Path) -> Map
     np.save(path / "indptr.npy", indptr)
     _to_npy(raw, path / "indices.npy", index_type(first.n_units), n_active)
     write_meta(path, first.n_units, first.bin_s, segments, n_active, n_spikes)
+    _mapped.cache_clear()  # a folder that is written anew is read anew
     return MappedBins(str(path))
 
 

@@ -20,11 +20,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.choose import Solver
+from irrev.ep.choose import Solver, check_solver
 from irrev.ep.crossfit import FoldFit, block_sums, cross_fit
 from irrev.ep.plugin import MAX_UNITS, plugin_ep
 from irrev.ep.samples import build_samples
-from irrev.ep.validation import HeldOut, bootstrap, cut_blocks, noise_fraction, pooled
+from irrev.ep.validation import (
+    HeldOut,
+    bootstrap,
+    check_options,
+    cut_blocks,
+    noise_fraction,
+    pooled,
+)
 from irrev.stats import circular_block_counts, deal_blocks, generators
 
 if TYPE_CHECKING:
@@ -73,6 +80,8 @@ def compare_ep(
     -------
         One row a method, in the order of the module's table.
     """
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws)
+    check_solver(solver)
     samples = build_samples(bins, bin_s=bin_s, observables=observables)
     dealing, drawing, counting = generators(seed, 3)
     kept, block = cut_blocks(samples.starts, n_blocks, lag=samples.span)

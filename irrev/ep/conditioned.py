@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
 from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, interval, join, reversal_p
-from irrev.ep.choose import Solver, choose_fit
+from irrev.ep.choose import Solver, check_solver, choose_fit
 from irrev.ep.composite import Restricted
 from irrev.ep.samples import Given, Samples, build_samples
-from irrev.ep.validation import cut_blocks
+from irrev.ep.validation import check_options, cut_blocks
 from irrev.errors import InputError
 from irrev.stats import benjamini_hochberg, deal_blocks, generators
 
@@ -99,6 +99,8 @@ def conditioned_ep(
     InputError
         If there are not as many labels as steps, or no label has enough samples.
     """
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
+    check_solver(solver)
     samples = build_samples(bins, bin_s=bin_s, observables=observables, lag=lag, window=window)
     label = np.asarray(labels)
     last = int(samples.starts.max(initial=-1))
@@ -230,6 +232,8 @@ def area_ep(
     InputError
         If there are not as many areas as units.
     """
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
+    check_solver(solver)
     samples = build_samples(bins, bin_s=bin_s)
     label = np.asarray(areas).astype(str)
     if label.shape != (samples.n_units,):

@@ -136,10 +136,11 @@ class ExplicitObservables:
     reverse: NDArray[np.float64]  # (n_samples, n_observables) g of the reversed samples
 
     def __post_init__(self) -> None:
-        if self.forward.ndim != 2 or self.forward.shape != self.reverse.shape:
+        forward, reverse = np.shape(self.forward), np.shape(self.reverse)
+        if len(forward) != 2 or forward != reverse:
             raise InputError(
-                f"forward has shape {self.forward.shape}, reverse {self.reverse.shape}; pass two "
-                "tables of shape (sample, observable)."
+                f"forward has shape {forward}, reverse {reverse}; pass two tables of shape "
+                "(sample, observable)."
             )
 
     @classmethod

@@ -27,7 +27,7 @@ from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
 from irrev.ep.samples import Part, Samples, build_samples, joined
 from irrev.ep.solvers import lbfgs
-from irrev.ep.validation import cut_blocks
+from irrev.ep.validation import check_options, cut_blocks
 from irrev.errors import InputError
 from irrev.stats import deal_blocks, generators
 
@@ -145,6 +145,7 @@ def hierarchy_ep(
     InputError
         If a level does not hold the one before.
     """
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws)
     sums = hierarchy_sums(
         bins,
         levels=levels,

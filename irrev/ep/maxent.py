@@ -27,15 +27,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
-from irrev.ep.choose import Solver
+from irrev.ep.choose import Solver, check_solver
 from irrev.ep.crossfit import FoldFit, block_sums, cross_fit
 from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.metric import pair_matrix
 from irrev.ep.observables import Observables
 from irrev.ep.result import MaxEntEp
-from irrev.ep.samples import Samples, build_samples
+from irrev.ep.samples import DEGREE, Samples, build_samples
 from irrev.ep.validation import (
     bootstrap,
+    check_options,
     cut_blocks,
     noise_fraction,
     pooled,
@@ -46,7 +47,6 @@ from irrev.stats import deal_blocks, generators
 
 METHOD_VERSION = 2
 Device = Literal["auto", "cuda", "cpu"]
-MIN_FOLDS = 3  # test, validation, training
 
 
 def maxent_ep(
@@ -72,7 +72,8 @@ def maxent_ep(
     ----------
     bins
         Binned spikes, or states at equal steps, shape (time, unit): 0/1 values are spikes, others
-        (spins -1/+1, real signals, angles in rad) are taken as they are. Or the values of your
+        (spins -1/+1, real signals, angles in rad) are taken as they are; centre real signals
+        first, or pairs carry their offset instead of what they share. Or the values of your
         own observables on each sample and on its reversal (`irrev.ep.explicit`), in order of time.
     bin_s
         Length of a step, s; read from `bins` where it knows, otherwise 1 if not given.
@@ -122,7 +123,8 @@ def maxent_ep(
     >>> est.low < 0.001 and est.p > 0.05
     True
     """
-    check_options(folds, n_blocks, solver, level, draws)
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
+    check_solver(solver)
     if device not in get_args(Device):
         raise InputError(f"device is {device!r}; use one of {', '.join(get_args(Device))}.")
     return estimate(
@@ -207,7 +209,10 @@ def estimate(
         observables=tuple(dict.fromkeys(part.name for part in samples.parts)),
         lag=samples.span // samples.window,
         window=samples.window,
-        coefficients=_by_set(samples, coefficients),
+        coefficients={
+            name: x / samples.unit ** DEGREE[name]
+            for name, x in _by_set(samples, coefficients).items()
+        },
         passes=sum(f.fit.passes * f.train_fraction for f in fits),
         step=step,
         trajectory=path,
@@ -227,20 +232,6 @@ def _placed(observables: Observables, device: Device) -> Observables:
         raise MissingExtraError("device cuda needs torch; install irrev[torch].") from error
     place = choose_device(device)
     return observables if place == "cpu" else on_device(observables, place)
-
-
-def check_options(folds: int, n_blocks: int, solver: str, level: float, draws: int) -> None:
-    """Refuse options that no estimate can be made with, before the long work."""
-    if not MIN_FOLDS <= folds <= n_blocks:
-        raise InputError(
-            f"{folds} folds of {n_blocks} blocks; use 3 folds or more, fewer than blocks."
-        )
-    if solver not in get_args(Solver):
-        raise InputError(f"solver is {solver!r}; use one of {', '.join(get_args(Solver))}.")
-    if not 0 < level < 1:
-        raise InputError(f"level is {level}; use a number between 0 and 1, e.g. 0.95.")
-    if draws < 2:
-        raise InputError(f"draws is {draws}; an interval needs at least 2.")
 
 
 def _by_set(samples: Samples, coefficients: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -263,7 +254,8 @@ def _couplings(
         nothing = np.zeros((samples.n_units, samples.n_units))
         return nothing, nothing
     theta = pair_matrix(by_set["pair"], samples.n_units)
-    return theta, theta * pair_matrix(means["pair"], samples.n_units) / samples.span
+    share = theta * pair_matrix(means["pair"], samples.n_units) / samples.span
+    return theta / samples.unit ** DEGREE["pair"], share
 
 
 def _trajectory(

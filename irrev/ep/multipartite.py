@@ -32,6 +32,7 @@ from irrev.ep.explicit import AntisymmetricTable
 from irrev.ep.l1 import l1_path
 from irrev.ep.objective import Dual
 from irrev.ep.solvers import chord
+from irrev.ep.validation import check_options
 from irrev.errors import InputError
 from irrev.stats import check_seed, deal_blocks, generators
 
@@ -111,7 +112,10 @@ def multipartite_ep(
         If states are not -1/+1, shapes differ, or two units change in one step.
     """
     check_seed(seed)
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
     states, flips, attempts = check_flips(states, flips)
+    if n_blocks > states.shape[0]:
+        raise InputError(f"{states.shape[0]} states for {n_blocks} blocks; use fewer blocks.")
     fold_of_block = deal_blocks(n_blocks, folds, np.random.default_rng(seed))
     units = np.flatnonzero(flips.sum(axis=0) >= min_flips)
     sums = fit_units(states, flips, units, fold_of_block, lin=lin)
@@ -135,9 +139,12 @@ def check_flips(
         raise InputError(f"states have shape {states.shape}; pass -1/+1 of shape (time, unit).")
     states = states.astype(np.int8)
     if flips is not None:
+        flips = np.asarray(flips)
         if flips.shape != states.shape:
             raise InputError(f"flips have shape {flips.shape}, states {states.shape}; align them.")
-        return states, np.asarray(flips, bool), float(states.size)
+        if flips.dtype != bool and not np.all((flips == 0) | (flips == 1)):
+            raise InputError("flips hold values other than 0 and 1; say of each cell if it flips.")
+        return states, flips.astype(bool, copy=False), float(states.size)
     changed = states[1:] != states[:-1]
     most = int(changed.sum(axis=1).max(initial=0))
     if most > 1:

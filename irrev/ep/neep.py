@@ -31,13 +31,13 @@ from irrev.ep.networks import Device, choose_device
 from irrev.ep.samples import build_samples
 from irrev.ep.validation import (
     bootstrap,
+    check_options,
     cut_blocks,
     held_out,
     log_mean_exp,
     noise_fraction,
     pooled,
 )
-from irrev.errors import InputError
 from irrev.stats import deal_blocks, generators
 
 Array = NDArray[np.float64]
@@ -128,8 +128,7 @@ def neep_ep(
     InputError
         As `irrev.maxent_ep`, or if a GPU is asked for and absent.
     """
-    if folds < 3:
-        raise InputError(f"{folds} folds; use 3 or more: test, validation, training.")
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws)
     how, place = training or Training(), choose_device(device)
     samples = build_samples(bins, bin_s=bin_s, lag=lag, window=window)
     dealing, bootstrapping, _ = generators(seed, 3)

@@ -56,6 +56,12 @@ def plugin_ep(
     first = np.arange(index.size - 1) if starts is None else np.asarray(starts)
     if first.size < 1:
         raise InputError(f"{index.size} steps; pass two or more.")
+    if first.min() < 0 or first.max() > index.size - 2:
+        raise InputError(
+            f"starts reach from {first.min()} to {first.max()} of {index.size} steps."
+        )
+    if not pseudocount > 0:
+        raise InputError(f"pseudocount is {pseudocount}; use a number above 0, 0.5 by default.")
     n = int(index.max()) + 1
     pair, counts = np.unique(index[first] * n + index[first + 1], return_counts=True)
     back = (pair % n) * n + pair // n

@@ -8,6 +8,8 @@ window x lag they bound the entropy production per step, whatever the process re
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import inf
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,16 @@ from irrev.errors import InputError
 
 DENSE_FROM = 0.18  # active fraction above which dense products win over sparse ones (measured)
 SETS = ("lin", "pair", "same-time", "triple", "current", "delayed", "angles")
+DEGREE = {
+    "lin": 1,
+    "pair": 2,
+    "same-time": 2,
+    "triple": 3,
+    "current": 2,
+    "delayed": 2,
+    "given": 1,
+    "angles": 0,
+}  # of a set in the states
 MAX_TRIPLE_UNITS = 128  # a million observables
 
 Index = NDArray[np.int64]
@@ -50,6 +62,7 @@ class Samples:
     active: NDArray[np.int64]  # (n_samples,) active units in the first bin; empty: no spikes
     lost: float
     drift: float
+    unit: float | NDArray[np.float64] = 1.0  # states, or each given observable, were divided by it
 
     @property
     def observables(self) -> Observables:
@@ -119,9 +132,9 @@ def build_samples(
     InputError
         If a set is unknown or does not fit the data, or there are too few steps or units.
     """
+    if bin_s is not None and not (isinstance(bin_s, Real) and 0 < bin_s < inf):
+        raise InputError(f"bin_s is {bin_s!r}; pass the length of a step, s, above 0.")
     width = 1.0 if bin_s is None else float(bin_s)
-    if not width > 0:
-        raise InputError(f"bin_s is {bin_s}; pass the length of a step, s, above 0.")
     if isinstance(bins, ExplicitObservables | AntisymmetricTable):
         if (lag, window) != (1, 1):
             raise InputError("your own observables are samples already; leave lag and window out.")
@@ -134,6 +147,8 @@ def build_samples(
                 "count time from the same moment."
             )
         return _spikes(bins, names, lag, window)
+    if hasattr(bins, "rows"):
+        raise InputError("the recording lies in files; use irrev.stream_ep.")
     states = np.asarray(bins)
     if states.ndim != 2:
         raise InputError(f"states have shape {states.shape}; pass (time, unit).")
@@ -146,6 +161,12 @@ def build_samples(
     _check_units(states.shape[1], names)
     starts = np.arange(max(states.shape[0] - lag * window, 0))
     coding = "+-1" if np.all(np.abs(states) == 1) else "real"
+    coding, unit = "angle" if "angles" in names else coding, 1.0
+    if (
+        coding == "real" and states.dtype.kind == "f" and states.size
+    ):  # sets of several degrees share ridges: near 1
+        unit = float(_power(np.mean(np.abs(states - states.mean(axis=0)))))
+        states = states if unit == 1.0 else states / unit
     record = DenseSteps(states, starts, lag)
     return Samples(
         parts=_parts(names, record, window, binary=coding == "+-1"),
@@ -153,11 +174,12 @@ def build_samples(
         span=lag * window,
         window=window,
         bin_s=width,
-        coding="angle" if "angles" in names else coding,
+        coding=coding,
         n_units=states.shape[1],
         active=np.zeros(0, np.int64),
         lost=0.0,
         drift=0.0,
+        unit=unit,
     )
 
 
@@ -192,6 +214,14 @@ def _check_units(n_units: int, names: Sequence[str]) -> None:
 
 
 def _given(table: Given, width: float) -> Samples:
+    if isinstance(table, AntisymmetricTable):
+        g = _numbers(table.table)
+        unit = _power(np.abs(g).mean(axis=0, dtype=np.float64))
+        table = AntisymmetricTable(g / unit.astype(g.dtype))
+    else:
+        g, back = _numbers(table.forward), _numbers(table.reverse)
+        unit = _power((np.abs(g).mean(axis=0) + np.abs(back).mean(axis=0)) / 2)
+        table = ExplicitObservables(g / unit, back / unit)
     n = table.n_samples
     return Samples(
         parts=(Part("given", 1, table),),
@@ -204,7 +234,26 @@ def _given(table: Given, width: float) -> Samples:
         active=np.zeros(0, np.int64),
         lost=0.0,
         drift=0.0,
+        unit=unit,
     )
+
+
+def _power(size: ArrayLike) -> NDArray[np.float64]:
+    """Return a power of two near each size: dividing by it rounds nothing; 1 for 0."""
+    return np.exp2(np.where(np.asarray(size) > 0, np.frexp(size)[1], 0))
+
+
+def _numbers(table: ArrayLike) -> NDArray[np.floating]:
+    """Return a table of observables in its floating type, whole numbers in double precision."""
+    g = np.asarray(table)
+    if g.ndim != 2 or g.dtype.kind not in "biuf" or not g.shape[1]:
+        raise InputError(
+            f"observables have shape {g.shape} and type {g.dtype}; pass numbers of shape "
+            "(sample, observable)."
+        )
+    if not np.all(np.isfinite(g)):
+        raise InputError("observables hold values that are not finite; leave out these samples.")
+    return g if g.dtype in (np.float32, np.float64) else g.astype(np.float64)
 
 
 def _spikes(bins: SpikeBins, names: tuple[str, ...], lag: int, window: int) -> Samples:

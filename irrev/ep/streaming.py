@@ -28,6 +28,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
+from numbers import Integral
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -35,7 +36,6 @@ from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins
 from irrev.ep.chunks import Cells, HeldBins, Recording, cut_cells
-from irrev.ep.maxent import check_options
 from irrev.ep.metric import pair_metric
 from irrev.ep.result import MaxEntEp
 from irrev.ep.stream_fit import FoldData, FoldEnd, Told, fit_fold
@@ -57,7 +57,7 @@ from irrev.ep.stream_work import (
     forget,
     part_of_cell,
 )
-from irrev.ep.validation import MIN_BLOCK, MIN_BLOCK_S
+from irrev.ep.validation import MIN_BLOCK, MIN_BLOCK_S, check_options
 from irrev.errors import InputError
 from irrev.stats import deal_blocks, generators
 
@@ -145,7 +145,7 @@ def stream_ep(
     True
     """
     crew = Alone() if crew is None else crew
-    check_options(folds, n_blocks, "lbfgs", level, draws)
+    check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
     plan, rngs = make_plan(recording, folds, n_blocks, chunk, seed)
     counts = _count(plan, crew)
     sums = np.stack([c.total for c in counts])
@@ -158,8 +158,8 @@ def make_plan(
     recording: Recording | SpikeBins, folds: int, n_blocks: int, chunk: int, seed: int
 ) -> tuple[Plan, list[np.random.Generator]]:
     """Cut and deal a recording; give generators for the bootstrap and the null."""
-    if chunk < 1:
-        raise InputError(f"chunk is {chunk}; use 1 transition or more, {CHUNK} by default.")
+    if not isinstance(chunk, Integral) or chunk < 1:
+        raise InputError(f"chunk is {chunk!r}; use 1 transition or more, {CHUNK} by default.")
     if not isinstance(recording, SpikeBins) and not hasattr(recording, "rows"):
         raise InputError(
             f"the recording is a {type(recording).__name__}; pass SpikeBins (`irrev.bin_spikes`, "

@@ -34,6 +34,7 @@ Source: block bootstrap after H. R. Kuensch, Ann. Stat. 17, 1217 (1989); (2)-(4)
 
 from dataclasses import dataclass
 from math import ceil, log, sqrt
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,8 +46,31 @@ MIN_BLOCK = 50  # transitions in a bootstrap sub-block, at least
 MIN_BLOCK_S = 1.0  # and at least this long, s
 BLOCK_TIMES = 5.0  # and at least so many autocorrelation times
 MIN_SUB_BLOCKS = 8  # fewer draws per fold than this say nothing about its noise
+MIN_FOLDS = 3  # test, validation, training
 PANEL = 1 << 16  # observables scaled at a time: block sums of 2,000 units take 400 MB already
 SNAP = 0.25  # a cut moves to a gap of the recording within this fraction of a block
+
+
+def check_options(
+    *, folds: int, n_blocks: int, level: float, draws: int, null_draws: int = 0
+) -> None:
+    """Refuse options that no held-out estimate can be made with, before the long work.
+
+    Raises
+    ------
+    InputError
+        If an option is not of its type or leaves its range.
+    """
+    counts = (("draws", draws, 2), ("null_draws", null_draws, 0))
+    for name, value, least in (("folds", folds, 0), ("n_blocks", n_blocks, 1), *counts):
+        if not isinstance(value, Integral) or value < least:
+            raise InputError(f"{name} is {value!r}; use a whole number from {least} up.")
+    if not MIN_FOLDS <= folds <= n_blocks:
+        raise InputError(
+            f"{folds} folds of {n_blocks} blocks; use 3 folds or more, fewer than blocks."
+        )
+    if not isinstance(level, Real) or not 0 < level < 1:
+        raise InputError(f"level is {level!r}; use a number between 0 and 1, e.g. 0.95.")
 
 
 def cut_blocks(

@@ -167,8 +167,14 @@ def test_spike_bins__dense_round_trip_counts_lost_coincidences(rng):
 def test_spike_bins__from_dense_refuses_what_is_not_counts():
     with pytest.raises(InputError, match=r"shape \(3,\)"):
         SpikeBins.from_dense([0, 1, 0], 0.01)
-    with pytest.raises(InputError, match=r"value -1"):
-        SpikeBins.from_dense([[0, -1]], 0.01)
+    for value in (-1, -1.0, 0.5, np.nan, np.inf):
+        with pytest.raises(InputError, match=rf"value {value}; pass 0/1"):
+            SpikeBins.from_dense([[0, value]], 0.01)
+    with pytest.raises(InputError, match=r"type <U1; pass 0/1"):
+        SpikeBins.from_dense([["0", "1"]], 0.01)
+    for bin_s in (0.0, np.nan, "10 ms"):
+        with pytest.raises(InputError, match=r"bin_s is .*; pass the width of a bin"):
+            SpikeBins.from_dense([[0, 1]], bin_s)
 
 
 spans = st.lists(st.integers(0, 60), max_size=12, unique=True).map(

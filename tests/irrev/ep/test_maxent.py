@@ -5,6 +5,7 @@ import pytest
 
 from irrev.binning import SpikeBins
 from irrev.ep.crossfit import block_sums, cross_fit
+from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.objective import Dual
 from irrev.ep.observables import DensePairs
@@ -239,6 +240,59 @@ def test_maxent_ep__intervals_cover(asymmetry):
 def test_maxent_ep__refuses_bad_options(driven, arguments, message):
     with pytest.raises(InputError, match=message):
         maxent_ep(driven, **arguments)
+
+
+@pytest.fixture(scope="module")
+def rotor():
+    """A rotating linear system, many turns."""
+    move, x = np.array([[0.8, 0.3], [-0.3, 0.8]]), np.zeros((6000, 2))
+    noise = np.random.default_rng(5).standard_normal(x.shape)
+    for t in range(1, x.shape[0]):
+        x[t] = move @ x[t - 1] + 0.5 * noise[t]
+    return x
+
+
+@pytest.mark.parametrize("scale", [1e-60, 1e-6, 1e12])
+def test_maxent_ep__no_number_depends_on_the_unit_of_a_signal(rotor, scale):
+    """Microvolts written in volts came out as zero: one ridge for sets of several degrees."""
+    sets = ("lin", "pair", "same-time")
+    one, other = (maxent_ep(x, observables=sets) for x in (rotor, scale * rotor))
+    assert one.low > 0.5
+    for name in ("value", "low", "high", "p", "tur", "newton1", "certified"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6)
+    np.testing.assert_allclose(other.theta * scale**2, one.theta, rtol=1e-6)
+    np.testing.assert_allclose(other.share, one.share, rtol=1e-6)
+    np.testing.assert_allclose(
+        other.coefficients["lin"] * scale, one.coefficients["lin"], rtol=1e-4, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("size", [1e-12, 1e6])
+def test_maxent_ep__no_number_depends_on_the_units_of_given_observables(rng, size):
+    step = rng.choice([1.0, -1.0, 0.0], p=[0.5, 0.2, 0.3], size=6000)
+    noise = rng.standard_normal(6000)
+    tables = [np.stack([step, noise * k], axis=1) for k in (1.0, size)]
+    for make in (ExplicitObservables.antisymmetric, AntisymmetricTable):
+        one, other = (maxent_ep(make(g)) for g in tables)
+        assert one.low <= 0.3 * np.log(2.5) <= one.high
+        for name in ("value", "low", "p", "tur"):
+            assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-6)
+        given = one.coefficients["given"] / [1.0, size]
+        np.testing.assert_allclose(other.coefficients["given"], given, rtol=1e-4)
+
+
+def test_maxent_ep__refuses_bad_observables():
+    good = np.random.default_rng(0).standard_normal((500, 2))
+    bad = np.where(good > 2, np.nan, good)
+    for table in (AntisymmetricTable(bad), ExplicitObservables(good, bad)):
+        with pytest.raises(InputError, match="observables hold values that are not finite"):
+            maxent_ep(table)
+    with pytest.raises(InputError, match=r"observables have shape \(500, 0\)"):
+        maxent_ep(AntisymmetricTable(good[:, :0]))
+    whole = np.sign(good).astype(int)
+    assert maxent_ep(AntisymmetricTable(whole)).value == pytest.approx(
+        maxent_ep(AntisymmetricTable(whole.astype(float))).value
+    )
 
 
 def test_maxent_ep__refuses_bins_without_a_spike():

@@ -143,3 +143,7 @@ def test_multipartite_ep__says_how_to_mend_bad_input():
         multipartite_ep(np.array([[1, 1, 1], [-1, -1, -1]] * 300))
     with pytest.raises(InputError, match="pass -1/\\+1"):
         multipartite_ep(np.zeros((10, 3), int))
+    with pytest.raises(InputError, match="flips hold values other than 0 and 1"):
+        multipartite_ep(np.ones((500, 3), int), np.full((500, 3), np.nan))
+    with pytest.raises(InputError, match="500 states for 600 blocks; use fewer"):
+        multipartite_ep(np.ones((500, 3), int), np.ones((500, 3), bool), n_blocks=600)

@@ -60,3 +60,7 @@ def test_plugin_ep__says_how_to_mend_bad_input():
         plugin_ep(np.array([-1, 0]))
     with pytest.raises(InputError, match="binarise them"):
         plugin_ep(np.array([[0.5, 1.0], [1.0, 0.0]]))
+    with pytest.raises(InputError, match="starts reach from 5 to 5 of 3 steps"):
+        plugin_ep(np.array([0, 1, 2]), starts=np.array([5]))
+    with pytest.raises(InputError, match="pseudocount is 0; use a number above 0"):
+        plugin_ep(np.array([0, 1, 2]), pseudocount=0)

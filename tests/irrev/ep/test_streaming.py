@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from irrev.binning import SpikeBins
 from irrev.ep import stream_work, streaming
-from irrev.ep.chunks import cut_cells, save_bins
+from irrev.ep.chunks import MappedBins, cut_cells, save_bins
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.streaming import Alone, stream_ep
 from irrev.ep.validation import cut_blocks
@@ -146,6 +146,17 @@ def test_stream_ep__trajectory_averages_to_the_value_and_normalises(bins, whole)
     assert est.step.size == est.trajectory.size == est.n_steps
     assert est.trajectory.mean() == pytest.approx(est.value, abs=1e-12)
     assert np.all(np.diff(est.step) > 0)
+
+
+def test_save_bins__a_folder_written_anew_is_read_anew(tmp_path):
+    """Mapped arrays of the first recording stayed in use."""
+    rng = np.random.default_rng(0)
+    for shape in ((3000, 4), (2000, 6)):
+        now = SpikeBins.from_dense(rng.random(shape) < 0.1, 0.01)
+        mapped = save_bins(now, tmp_path)
+        assert (mapped.n_units, stream_ep(mapped).value) == (shape[1], stream_ep(now).value)
+    with pytest.raises(InputError, match=r"holds no bins\.json; write the recording"):
+        stream_ep(MappedBins(str(tmp_path / "none")))
 
 
 def test_stream_ep__says_what_is_wrong():

@@ -1,4 +1,4 @@
-"""A seed that no generator takes is refused by every estimator in one line, before the work."""
+"""Options that no estimate can be made with are refused in one line, before the work."""
 
 import inspect
 
@@ -36,6 +36,35 @@ def test_estimators__refuse_a_seed_that_is_no_whole_number(name, seed):
     needed = {k: v for k, v in NEEDED.items() if k in known}
     with pytest.raises(InputError, match=r"seed.*whole number|seed.*integer"):
         function(*CALLS[name], **needed, seed=seed)
+
+
+HELD_OUT = [n for n in CALLS if "n_blocks" in inspect.signature(getattr(irrev, n)).parameters]
+
+
+@pytest.mark.parametrize("name", HELD_OUT)
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"folds": 2},
+        {"folds": 3.5},
+        {"folds": 60},
+        {"n_blocks": 7.5},
+        {"draws": 0},
+        {"null_draws": -1},
+        {"level": 95},
+        {"level": "95 %"},
+        {"solver": "magic"},
+    ],
+    ids=str,
+)
+def test_held_out_estimators__refuse_options_that_no_estimate_can_be_made_with(name, option):
+    """2 or 3.5 folds gave a value of zero, others an error of numpy."""
+    function = getattr(irrev, name)
+    (key,) = option
+    if key not in inspect.signature(function).parameters:
+        pytest.skip("has no such option")
+    with pytest.raises(InputError, match=rf"{key} is |{key} of 50 blocks; use 3"):
+        function(*CALLS[name], **option)
 
 
 def test_generators__are_those_of_the_seed_and_independent():
