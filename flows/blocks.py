@@ -109,6 +109,16 @@ class Further(Model):
     methods: bool = Field(default=False, description="MaxEnt beside other methods")
     neep: Neep = Neep()
 
+    @model_validator(mode="after")
+    def _check_lists(self) -> "Further":
+        for name in ("sweep", "orders", "distances"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} names a value twice; write each once")
+            if name != "orders" and min(values, default=1) <= 0:
+                raise ValueError(f"{name} has {min(values):g}; write values above 0")
+        return self
+
 
 class SpikesBlock(Block):
     """Entropy production of spike trains."""

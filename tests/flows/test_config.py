@@ -196,3 +196,18 @@ def test_further__distances_are_lengths_and_only_named_where_asked_for(project):
     assert spec.stage_config(config.flows.spikes, source)["further"]["distances"] == [100, 300]
     with pytest.raises(ConfigError, match=r"needs a unit \(um, mm\)"):
         load(project(flows={"spikes": flow | {"further": {"distances": [100]}}}))
+
+
+@pytest.mark.parametrize(
+    ("further", "message"),
+    [
+        ({"sweep": ["5 ms", "0 ms"]}, "sweep has 0; write values above 0"),
+        ({"distances": ["-5 um"]}, "distances has -5; write values above 0"),
+        ({"orders": ["pair", "lin", "pair"]}, "orders names a value twice; write each once"),
+    ],
+)
+def test_further__refuses_values_that_no_recording_can_have(project, further, message):
+    """They sent every recording to quarantine."""
+    block = {"sources": ["pair"], "further": further}
+    with pytest.raises(ConfigError, match=message):
+        load(project(flows={"spikes": block}))

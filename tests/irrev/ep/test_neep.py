@@ -44,5 +44,5 @@ def test_neep_ep__finds_nothing_in_noise_and_repeats_itself():
 
 
 def test_neep_ep__refuses_two_folds():
-    with pytest.raises(InputError, match="use 3 or more"):
+    with pytest.raises(InputError, match="use 3 folds or more"):
         neep_ep(np.zeros((100, 3)), folds=2)
