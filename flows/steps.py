@@ -149,6 +149,9 @@ def ingest(run: Run) -> Ingested:
             failed |= {item.name: brief(news.what) for item in news.job or ()}
             continue
         for reading in news.what:
+            if reading.failed:
+                failed[reading.item] = reading.error[:ERROR_LENGTH]
+                continue
             entry = _entry(run, items[reading.item], stamps[reading.item], reading)
             entries.append(entry)
             if reading.key:

@@ -16,6 +16,17 @@ from storage.pending import Pending
 from storage.repository import Repository, StoreRef
 from tasks.cluster import on_worker, worth_retrying
 
+# what a reader meets in a file that it does not expect; others come from machine or store
+UNFORESEEN = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -29,6 +40,7 @@ class Reading:
     checks: list[list[str]]  # name, count, action, detail of each check that found something
     error: str = ""
     parts: int = 0  # of its rows, each under `part_key(key, ...)`; 0 for data in one piece
+    failed: bool = False  # for a reason that no reader foresaw: tried again in the next run
 
 
 def read_items(
@@ -59,6 +71,11 @@ def read_items(
             if on_error == "stop":
                 raise
             reading = Reading(item, "", _hash_or_empty(path), {}, {}, [], str(error))
+        except UNFORESEEN as error:  # of one file: its neighbours in the batch are read
+            if on_error == "stop":
+                raise
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            reading = Reading(item, "", "", {}, {}, [], why, failed=True)
         readings.append(reading)
     pending.put(data)
     return readings

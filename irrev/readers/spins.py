@@ -33,6 +33,8 @@ def open_spins(path: Path, *, on_error: str = "quarantine") -> xr.Dataset:
         coupling, field = _drawn(path), None
     elif path.suffix == ".npz":
         coupling, field = _stored(path)
+    elif not path.read_text(errors="replace").strip():
+        raise FormatError(f"{path.name}: the file is empty; give a matrix of couplings.")
     else:
         try:
             coupling, field = np.loadtxt(path, delimiter=",", ndmin=2), None
@@ -65,7 +67,10 @@ def _drawn(path: Path) -> np.ndarray:
     n = model["n_spins"]
     if not isinstance(n, int) or not 2 <= n <= MAX_SPINS:
         raise FormatError(f"{path.name}: n_spins is {n!r}; give 2 to {MAX_SPINS}.")
-    rng = np.random.default_rng(int(model.get("seed", 0)))
+    seed = model.get("seed", 0)
+    if not isinstance(seed, int) or seed < 0:
+        raise FormatError(f"{path.name}: seed is {seed!r}; give a whole number from 0 up.")
+    rng = np.random.default_rng(seed)
     options = {k: model[k] for k in ("degree", "mean", "spread") if k in model}
     try:
         return spin_couplings(n, rng, **options)

@@ -36,6 +36,9 @@ def test_open_spins__draws_the_same_random_model_from_the_same_numbers(tmp_path)
     [
         ("a.json", b'{"n_spin": 5}', "give n_spins"),
         ("b.json", b'{"n_spins": 1}', "give 2 to"),
+        ("b.json", b'{"n_spins": 5, "seed": null}', "seed is None; give a whole number"),
+        ("b.json", b'{"n_spins": 5, "seed": -3}', "seed is -3; give a whole number"),
+        ("c.csv", b"", "the file is empty"),
         ("c.csv", b"1,2\n3,4\n", "drives itself"),
         ("d.csv", b"0,1,2\n0,1,2\n", "square matrix"),
         ("e.npz", b"no archive", "no array `coupling`"),
