@@ -159,6 +159,8 @@ class StudyBlock(Block):
     def _check_sizes(self) -> "StudyBlock":
         if min(self.sizes) < 2:
             raise ValueError(f"sizes start at {min(self.sizes)}; a subset needs 2 units or more")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise ValueError("sizes names a value twice; write each once")
         return self
 
 

@@ -198,6 +198,12 @@ def test_further__distances_are_lengths_and_only_named_where_asked_for(project):
         load(project(flows={"spikes": flow | {"further": {"distances": [100]}}}))
 
 
+def test_study__refuses_a_size_named_twice(project):
+    """The same subsets were drawn and measured again."""
+    with pytest.raises(ConfigError, match="sizes names a value twice; write each once"):
+        load(project(flows={"study": {"sources": ["pair"], "sizes": [8, 3, 3]}}))
+
+
 @pytest.mark.parametrize(
     ("further", "message"),
     [
