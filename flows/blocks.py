@@ -168,7 +168,7 @@ class SpinsBlock(Block):
     """Entropy production of spin models against temperature."""
 
     kinds: ClassVar[tuple[str, ...]] = ("spins",)
-    betas: list[float] = Field(
+    betas: list[FiniteFloat] = Field(
         default=[0.4, 0.8, 1.2, 1.44, 1.7, 2.0, 2.5, 3.0, 4.0],
         min_length=1,
         description="inverse temperatures",
@@ -182,6 +182,23 @@ class SpinsBlock(Block):
     batch: int = Field(default=10, ge=1, description="spins of a piece of work")
     folds: int = Field(default=5, ge=3, description="cross-fitting folds; each is test once")
     n_blocks: int = Field(default=50, ge=10, description="contiguous blocks dealt to the folds")
+
+    @model_validator(mode="after")
+    def _check_betas(self) -> "SpinsBlock":
+        if len(set(self.betas)) < len(self.betas):
+            raise ValueError("betas names a value twice; write each once")
+        return self
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> "SpinsBlock":
+        if self.folds > self.n_blocks:
+            raise ValueError(f"folds is {self.folds} but n_blocks is {self.n_blocks}; use fewer")
+        if max(self.chains, self.n_blocks) > self.states:
+            raise ValueError(
+                f"{self.states} states for {self.chains} chains and {self.n_blocks} blocks; "
+                "store more states"
+            )
+        return self
 
 
 class Witness(Model):

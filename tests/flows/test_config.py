@@ -205,6 +205,21 @@ def test_study__refuses_a_size_named_twice(project):
 
 
 @pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"betas": [float("nan")]}, r"betas\.0: input should be a finite number"),
+        ({"betas": [1.0, 2.0, 1.0]}, "betas names a value twice; write each once"),
+        ({"folds": 20, "n_blocks": 10}, "folds is 20 but n_blocks is 10; use fewer"),
+        ({"states": 500, "chains": 700}, "500 states for 700 chains and 50 blocks; store more"),
+    ],
+)
+def test_spins__refuses_what_no_system_can_be_measured_with(project, block, message):
+    sources = {"ring": {"kind": "spins", "uri": "ring.npz"}}
+    with pytest.raises(ConfigError, match=message):
+        load(project(sources=sources, flows={"spins": {"sources": ["ring"]} | block}))
+
+
+@pytest.mark.parametrize(
     ("further", "message"),
     [
         ({"sweep": ["5 ms", "0 ms"]}, "sweep has 0; write values above 0"),
