@@ -70,8 +70,10 @@ def result_table(spec: FlowSpec, ds: xr.Dataset) -> Table:
 
 
 def _cell(ds: xr.Dataset, i: int, column: Column) -> str:
-    names = column.name.split(" … ")
-    return " … ".join(column.form.format(ds.variables[name].values[i]) for name in names)
+    values = [ds.variables[name].values[i] for name in column.name.split(" … ")]
+    if all(isinstance(value, float) and np.isnan(value) for value in values):
+        return "none"
+    return " … ".join(column.form.format(value) for value in values)
 
 
 def records(ds: xr.Dataset) -> list[dict[str, Any]]:

@@ -127,6 +127,11 @@ def solve(
         one = {name: values[:, :, k] for name, values in curves.items()}
         found.append(_markers(grid, one, float(limit[k]), exhaustive=exhaustive))
     ds = ds.assign(_with_intervals(found, level))
+    for marker, curve in (("sigma_half", entropy[0]), ("sigma_half_cross", cross[0])):
+        reached = xr.DataArray((curve <= 0.5 * limit).any(axis=0), dims="partition")
+        for name in (marker, *(f"{marker}_{end}" for end in ENDS)):
+            if name in ds:
+                ds[name] = ds[name].where(reached)
     closed = ds["rate_closure"]
     ds["closed"] = (closed >= CLOSURE_RANGE[0]) & (closed <= CLOSURE_RANGE[1])
     return ds
@@ -216,8 +221,9 @@ def class_entropy(
         Over noise_level and partition, nats: `entropy_mean` with standard error and interval,
         `cross_entropy`, `entropy_within` (of the class given the decision), `accuracy`,
         `surprise_var`, `rate`, `rate_mix`. Over partition with intervals: `sigma_peak`,
-        `sigma_half`, `sigma_half_cross`, `sigma_window_min/max`, `sigma_var`, `rate_closure`;
-        `closed` says whether the last is within [0.85, 1.15].
+        `sigma_half`, `sigma_half_cross` (both NaN where more than half is left at every level),
+        `sigma_window_min/max`, `sigma_var`, `rate_closure`; `closed` says whether the last is
+        within [0.85, 1.15].
 
     Raises
     ------

@@ -188,7 +188,8 @@ def _instability(
     row: dict[str, Array],
 ) -> dict[str, Variable]:
     """Fill in the onsets at the mean of the data and half-way between two sets."""
-    mean = counts @ flat / counts.sum(axis=1, keepdims=True)
+    total = counts.sum(axis=1, keepdims=True)
+    mean = counts @ flat / np.where(total > 0, total, np.nan)  # a resample may hold no row
     points, owners = [mean], [-1]
     for k, question in enumerate(study.questions):
         means = moments.set_means(flat, labels, question, counts)

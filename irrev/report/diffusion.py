@@ -58,6 +58,8 @@ def _words(ds: xr.Dataset, i: int) -> str:
     value, low, high = (float(row[f"sigma_decision{end}"]) for end in ("", "_low", "_high"))
     closes = bool(row["closed"].to_numpy()[0]) or _guided(row)
     open_ends = "" if closes else "; rate and entropy do not close"
+    if np.isnan(value):
+        return f"the class is not half decided at any noise that was followed{open_ends}"
     return f"the class is half decided at noise {value:.3g} ({low:.3g} … {high:.3g}){open_ends}"
 
 
@@ -81,7 +83,7 @@ def _figures(row: xr.Dataset, profile: xr.Dataset, name: str) -> list[Picture]:
             "the model's conditional denoisers. They agree for a model without contradictions.",
         ),
     ]
-    if np.isfinite(row["half_distance"].to_numpy()).any():
+    if np.isfinite(row["half_distance"].to_numpy() * row["sigma_half"].to_numpy()).any():
         found.append(
             picture(
                 plots.decision_law(row),
@@ -171,7 +173,8 @@ def _shifts(ds: xr.Dataset, done: list[int]) -> TableBlock:
                 cells = [*_piece(row), str(question)]
                 for name in ("sigma_half", "sigma_half_cross"):
                     value = float(one[name])
-                    cells += [f"{value:.3g}", f"x {value / float(base[name]):.2f}"]
+                    ratio = value / float(base[name])
+                    cells += [_number(value), f"x {ratio:.2f}" if np.isfinite(ratio) else ""]
                 rows.append(cells)
     return TableBlock("What guidance moves, noise in data units", head, rows)
 
@@ -188,14 +191,15 @@ def _decisions(ds: xr.Dataset, done: list[int]) -> TableBlock:
                 continue
             one = row.isel(question=k)
             half = [float(one[f"sigma_half{end}"]) for end in ("", "_low", "_high")]
+            reached = np.isfinite(half[0])
             ends = [float(one[f"sigma_window_{end}"]) for end in ("min", "max")]
             distance, onset = float(one["half_distance"]), float(one["sigma_midpoint"])
             rows.append(
                 [
                     *_piece(row),
                     str(question),
-                    f"{half[0]:.3g} ({half[1]:.3g} … {half[2]:.3g})",
-                    f"{float(one['sigma_half_cross']):.3g}",
+                    f"{half[0]:.3g} ({half[1]:.3g} … {half[2]:.3g})" if reached else "not reached",
+                    _number(float(one["sigma_half_cross"])),
                     f"{float(one['sigma_peak']):.3g}",
                     f"{ends[0]:.3g} … {ends[1]:.3g}",
                     f"{float(one['sigma_var']):.3g}",
@@ -205,6 +209,10 @@ def _decisions(ds: xr.Dataset, done: list[int]) -> TableBlock:
                 ]
             )
     return TableBlock("Where each question is decided, noise in data units", head, rows)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if np.isfinite(value) else "not reached"
 
 
 def _closure(one: xr.Dataset) -> str:

@@ -153,6 +153,16 @@ def test_class_entropy__same_seed_gives_the_same_bits(make_denoiser):
     assert one.identical(two)
 
 
+def test_class_entropy__has_no_half_point_where_more_than_half_is_left(make_denoiser):
+    """Classes 0.2 standard deviations apart keep most of the entropy without noise."""
+    mixture = binary_mixture(2, distance=0.2)
+    x, y = mixture.sample(60, np.random.default_rng(0))
+    ds = class_entropy(make_denoiser(mixture), y, GRID[::4], data=x, draws=20)
+    assert float(ds.entropy_mean.min()) > 0.5 * np.log(2)
+    assert all(np.isnan(float(ds[f"sigma_half{end}"][0])) for end in ("", "_low", "_high"))
+    assert np.isfinite(float(ds.sigma_peak[0]))
+
+
 def test_path_weights__make_the_sample_count_as_the_prior():
     labels = np.array([0, 0, 0, 1])
     weight = path_weights(labels, np.array([0.5, 0.5]))
