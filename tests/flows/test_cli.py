@@ -275,7 +275,7 @@ def test_run__killed_in_mid_run_is_taken_over_bit_for_bit(project, tmp_path):
     """After kill -9 a rerun computes what is missing; values equal an uninterrupted run's."""
     config = project(compute__workers=1)
     for k in range(5):
-        write_recording(config.parent / "data" / f"more{k}.npz", 10 + k, seconds=400)
+        write_recording(config.parent / "data" / f"more{k}.npz", 10 + k, seconds=4000)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     environment |= {"PREFECT_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "flows", "run", "-c", str(config)]
