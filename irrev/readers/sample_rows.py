@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from irrev.errors import MissingExtraError
 from irrev.readers.arrays import NpyFile, npz_members, unpack_member
 from irrev.readers.raw import Findings
+from irrev.readers.zarr_groups import open_group
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 MAX_IMAGE_PIXELS = 64_000_000  # of one image; more is a mistake or an attack
@@ -94,15 +95,7 @@ def zarr_arrays(path: Path, findings: Findings) -> dict[str, Stored]:
     MissingExtraError
         If zarr is not installed.
     """
-    try:
-        ds = xr.open_dataset(path, engine="zarr", consolidated=False, cache=False)
-    except ImportError as error:
-        raise MissingExtraError(f"{path.name}: Zarr needs `pip install 'irrev[run]'`.") from error
-    except (ValueError, KeyError, OSError) as error:
-        raise findings.error(
-            f"not a Zarr group that xarray opens ({error})", "write it with xarray, dims named"
-        ) from error
-    return {str(name): ZarrArray(v) for name, v in ds.variables.items()}
+    return {str(name): ZarrArray(v) for name, v in open_group(path, findings).variables.items()}
 
 
 @dataclass

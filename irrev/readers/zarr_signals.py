@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from irrev.errors import MissingExtraError
 from irrev.readers.raw import Findings
+from irrev.readers.zarr_groups import open_group
 
 RATE_NAMES = ("sampling_rate", "sample_rate", "fs", "fs_hz", "sfreq", "srate")
 
@@ -44,14 +44,7 @@ def zarr_signal(path: Path, findings: Findings, array: str | None) -> ZarrSignal
     MissingExtraError
         If zarr is not installed.
     """
-    try:
-        ds = xr.open_dataset(path, engine="zarr", consolidated=False)
-    except ImportError as error:
-        raise MissingExtraError(f"{path.name}: Zarr needs `pip install 'irrev[run]'`.") from error
-    except (ValueError, KeyError, OSError) as error:
-        raise findings.error(
-            f"not a Zarr group that xarray opens ({error})", "write it with xarray, dims named"
-        ) from error
+    ds = open_group(path, findings)
     name = pick_array({str(k): v.ndim for k, v in ds.data_vars.items()}, array, findings)
     names = [str(v) for v in ds["channel"].to_numpy()] if "channel" in ds.coords else None
     rates = [float(ds[k]) for k in RATE_NAMES if k in ds.variables and ds[k].size == 1]
