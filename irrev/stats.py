@@ -7,6 +7,7 @@ from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.fft import next_fast_len
 
 from irrev.errors import InputError
 
@@ -100,8 +101,9 @@ def integrated_autocorrelation_time(x: NDArray[np.floating], *, c: float = 5.0) 
     """
     centred = np.asarray(x, dtype=np.float64) - np.mean(x)
     n = centred.size
-    spectrum = np.abs(np.fft.rfft(centred, 2 * n)) ** 2
-    acf = np.fft.irfft(spectrum)[:n]
+    padded = next_fast_len(2 * n, real=True)  # a large prime factor of n makes it 20 times slower
+    spectrum = np.fft.rfft(centred, padded)
+    acf = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, padded)[:n]
     if acf[0] <= 0:
         return 1.0
     tau = 2.0 * np.cumsum(acf / acf[0]) - 1.0

@@ -63,21 +63,25 @@ class Dual:
         """Append what the mirrored samples of eq. (4) have."""
         return np.concatenate([series, -series]) if self.mirrored else series
 
-    def _tilt(self, reverse: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        """Return weights and ln <e^r> of all samples, mirrored ones included."""
+    def _tilt(
+        self, reverse: NDArray[np.float64], out: NDArray[np.float64] | None = None
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return weights, in `out` if given, and ln <e^r> of all samples, mirrored ones included."""
         top = float(reverse.max())
-        w = np.exp(reverse - top)
+        w = np.subtract(reverse, top, out=out)
+        np.exp(w, out=w)
+        share = 1.0
         if self.mirrored:
             n = w.size // 2
             w[n:] *= self.mirrored / n
-            total = float(w.sum())
-            return w / total, top + log(total / (n + self.mirrored))
-        if self.probability is None:
-            total = float(w.sum())
-            return w / total, top + log(total / w.size)
-        w *= self.probability
+            share = n + self.mirrored
+        elif self.probability is None:
+            share = w.size
+        else:
+            w *= self.probability
         total = float(w.sum())
-        return w / total, top + log(total)
+        w /= total
+        return w, top + log(total / share)
 
     def gradient(self, reverse: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return grad f (eq. 2) at the theta that gave `reverse`."""
@@ -117,12 +121,18 @@ class Dual:
             the first step beyond the cap ln n if f has no maximum.
         """
         reverse, change = self._whole(reverse), self._whole(change)
+        # all steps write into the same arrays: new ones cost as much as what is done with them
+        moved, square = np.empty_like(change), np.empty_like(change)
 
         def probe(step: float) -> tuple[float, float, float]:
-            w, log_mean = self._tilt(reverse + step * change)
+            np.multiply(change, step, out=moved)
+            np.add(reverse, moved, out=moved)
+            w, log_mean = self._tilt(moved, out=moved)
             mean = float(w @ change)
             value = forward + step * slope - log_mean
-            return value, slope - mean, float(w @ (change - mean) ** 2)
+            np.subtract(change, mean, out=square)
+            np.square(square, out=square)
+            return value, slope - mean, float(w @ square)
 
         _, start, curvature = probe(0.0)
         if start <= 0:
