@@ -37,11 +37,10 @@ from irrev.errors import IrrevError
 from storage.pending import Pending
 from tasks.batches import Batch, Step, measure_batch
 from tasks.cluster import PlaceError, slots, usage
+from tasks.keeping import Keeper
 from tasks.pieces import drop_pieces
 from tasks.publish import Finding
 
-FLUSH_S = 2.0  # finished results are at most this long in memory only, unless
-FLUSH_SHARE = 0.1  # keeping them would take more than this share of the time
 TASK_S = 10.0  # work that a Prefect task should carry
 StepOf = Callable[[Run, Shard], Step]
 Keyed = tuple[str, Planned]  # content key, shard
@@ -95,8 +94,7 @@ def measure(run: Run, plan: Plan, step_of: StepOf) -> list[Finding]:
     if findings:
         progress.report("taken over", len(findings), len(todo))
     left = [(key, p) for key, p in todo.items() if key not in recovered]
-    keeper = _Keeper(pending)
-    with _costed(run, plan, [p for _, p in left]):
+    with _costed(run, plan, [p for _, p in left]), Keeper(pending) as keeper:
         _compute(run, left, step_of, keeper, findings, len(todo))
     return sorted(findings, key=lambda f: f.identity["shard"])
 
@@ -105,28 +103,21 @@ def _compute(
     run: Run,
     left: Sequence[Keyed],
     step_of: StepOf,
-    keeper: "_Keeper",
+    keeper: Keeper,
     findings: list[Finding],
     total: int,
 ) -> None:
     """Compute shards, keep what is finished, and add what was found."""
     log = get_run_logger()
-    try:
-        for told in _outcomes(run, list(_batches(run, left)), step_of):
-            keeper.flush_if_due()
-            if told is None:
-                continue
-            (key, planned), outcome = told
-            if isinstance(outcome, BaseException):
-                findings.append(_failure(planned, outcome))
-                log.warning("%s: %s", planned.shard.id, findings[-1].error)
-            else:
-                findings.append(_finding(planned, key))
-                keeper.add(key, outcome)
-                log.info("%s: %s", planned.shard.id, _in_words(outcome["row"]))
-            progress.report(run.spec.name, len(findings), total)
-    finally:
-        keeper.flush()
+    for (key, planned), outcome in _outcomes(run, list(_batches(run, left)), step_of):
+        if isinstance(outcome, BaseException):
+            findings.append(_failure(planned, outcome))
+            log.warning("%s: %s", planned.shard.id, findings[-1].error)
+        else:
+            findings.append(_finding(planned, key))
+            keeper.add(key, outcome)
+            log.info("%s: %s", planned.shard.id, _in_words(outcome["row"]))
+        progress.report(run.spec.name, len(findings), total)
 
 
 @contextmanager
@@ -143,29 +134,6 @@ def _costed(run: Run, plan: Plan, left: list[Planned]) -> Iterator[None]:
     run.cost["formula"] = formula(part, gpus=bool(estimate.gpu_seconds))[0]
     run.cost["estimate"] = estimate.totals() | {"seconds": estimate.seconds}
     run.cost["actual"] = usage.since(before) | {"seconds": time.perf_counter() - start}
-
-
-class _Keeper:
-    """Collects finished results and puts them into the scratch now and then."""
-
-    def __init__(self, pending: Pending) -> None:
-        self._pending = pending
-        self._ready: dict[str, dict[str, xr.Dataset]] = {}
-        self._due = time.monotonic() + FLUSH_S
-
-    def add(self, key: str, result: dict[str, xr.Dataset]) -> None:
-        self._ready[key] = result
-
-    def flush_if_due(self) -> None:
-        if time.monotonic() > self._due:
-            self.flush()
-
-    def flush(self) -> None:
-        ready, self._ready = self._ready, {}
-        start = time.monotonic()
-        self._pending.put(ready)
-        end = time.monotonic()
-        self._due = end + max(FLUSH_S, (end - start) / FLUSH_SHARE)
 
 
 def _batches(run: Run, left: Sequence[Keyed]) -> Iterator[list[Keyed]]:
@@ -186,8 +154,8 @@ def _batches(run: Run, left: Sequence[Keyed]) -> Iterator[list[Keyed]]:
 
 def _outcomes(
     run: Run, batches: Sequence[list[Keyed]], step_of: StepOf
-) -> Iterator[tuple[Keyed, Any] | None]:
-    """Compute batches and yield each shard's outcome, None while nothing finishes."""
+) -> Iterator[tuple[Keyed, Any]]:
+    """Compute batches and yield each shard's outcome."""
 
     def start(batch: list[Keyed], tell: Tell) -> PrefectFuture[None]:
         steps = [step_of(run, planned.shard) for _, planned in batch]
@@ -201,8 +169,8 @@ def _outcomes(
     try:
         for news in in_flight(batches, start):
             if news.job is None:
-                yield None
-            elif not news.ended:
+                continue
+            if not news.ended:
                 place, outcome = news.what
                 heard[id(news.job)] = place + 1
                 yield news.job[place], outcome

@@ -25,7 +25,7 @@ from distributed.security import Security
 
 from flows.compute import Compute
 from flows.places import data_folder
-from flows.worker_settings import ALLOCATOR, THREADS
+from flows.worker_settings import ALLOCATOR, THREADS, WATCHING, use_settings
 from irrev.errors import ConfigError, MissingExtraError
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,10 @@ def _options(compute: Compute, logs: Path, resource: str, *, memory: float) -> d
         ],
         "job_script_prologue": [
             *(f"export {name}={value}" for name, value in THREADS.items()),
-            *(f"export {name}=${{{name}:-{value}}}" for name, value in ALLOCATOR.items()),
+            *(
+                f"export {name}=${{{name}:-{value}}}"
+                for name, value in (ALLOCATOR | WATCHING).items()
+            ),
             "export CUBLAS_WORKSPACE_CONFIG=:4096:8",
             *queue.setup,
         ],
@@ -178,6 +181,7 @@ def queue_client(compute: Compute, tls: Security | None) -> Iterator[Client]:
         "interface": compute.queue.interface,
     }
     shared = {"protocol": options["protocol"], "security": tls}
+    use_settings()
     cluster = SpecCluster(
         scheduler={"cls": Scheduler, "options": options},
         security=tls,

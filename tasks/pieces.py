@@ -5,8 +5,7 @@ run that was killed in the middle of a shard goes on from there. They are droppe
 publication of the shard (`drop_pieces`).
 """
 
-import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,8 +15,8 @@ from storage.inputs import opened
 from storage.pending import Pending
 from storage.repository import StoreRef
 from tasks.cluster import as_finished
+from tasks.keeping import Keeper
 
-FLUSH_S = 2.0  # finished pieces are at most this long in memory only
 SEPARATOR = "/"  # between the key of a shard and the name of a piece
 Result: TypeAlias = dict[str, xr.Dataset]
 
@@ -53,8 +52,10 @@ def run_pieces(
     kept = scratch.keys() & names.keys()
     found = {names[k].name: result for k, result in scratch.load(kept)}
     todo = [p for p in pieces if p.name not in found]
-    for name, result in _flushed(scratch, key, as_finished(_calls(todo), timeout_s=timeout_s)):
-        found[name] = result
+    with Keeper(scratch) as keeper:
+        for name, result in as_finished(_calls(todo), timeout_s=timeout_s):
+            keeper.add(f"{key}{SEPARATOR}{name}", result)
+            found[name] = result
     return {p.name: found[p.name] for p in pieces}
 
 
@@ -62,23 +63,6 @@ def _calls(
     pieces: Sequence[Piece],
 ) -> list[tuple[str, Callable[..., Result], tuple[Any, ...], dict[str, float] | None]]:
     return [(p.name, p.body, p.args, p.resources) for p in pieces]
-
-
-def _flushed(
-    scratch: Pending, key: str, results: Iterator[tuple[str, Result]]
-) -> Iterator[tuple[str, Result]]:
-    """Pass results on; put them into the scratch every two seconds, also when one fails."""
-    ready: dict[str, Result] = {}
-    flushed = time.monotonic()
-    try:
-        for name, result in results:
-            ready[f"{key}{SEPARATOR}{name}"] = result
-            if time.monotonic() - flushed > FLUSH_S:
-                scratch.put(ready)
-                ready, flushed = {}, time.monotonic()
-            yield name, result
-    finally:
-        scratch.put(ready)
 
 
 def drop_pieces(ref: StoreRef, keys: Collection[str]) -> None:

@@ -56,6 +56,8 @@ def test_slurm__each_group_asks_for_its_memory_time_and_gpu(tmp_path):
         assert f"--resources {resource}" in script[-1]
         assert "--memory-limit" in script[-1]
         assert "export MALLOC_ARENA_MAX=${MALLOC_ARENA_MAX:-1}" in script
+        profile = "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"
+        assert f"export {profile}=${{{profile}:-False}}" in script
         assert "--dashboard-address 127.0.0.1:0" in script[-1]  # no page for the network
     # a worker leaves in good order a minute before its job is ended
     assert "--lifetime 7140s" in cpu[-1]

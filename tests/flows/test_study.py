@@ -56,14 +56,14 @@ def test_study__measures_every_subset_of_the_sizes_that_fit(project):
 def test_study__a_run_that_was_cut_off_goes_on_inside_a_shard(project, monkeypatch):
     """Finished subsets are not measured again; the numbers are those of an unbroken run."""
     from flows.study import study
-    from tasks import pieces
+    from tasks import keeping
     from tasks import study as bodies
 
     config = study_project(project)
     study(str(config))
     whole = open_store(config).read("results/study/subsets").load()
     project(flows={"study": STUDY | FEW}, store={"url": "./other"})
-    monkeypatch.setattr(pieces, "FLUSH_S", 0.0)
+    monkeypatch.setattr(keeping, "FLUSH_S", 0.0)
     real, calls = bodies.measure_subset, []
 
     def dies_after_four(*args, **kwargs):
