@@ -34,7 +34,6 @@ from flows.steps import (
 )
 from flows.taken_over import take_over
 from irrev.errors import IrrevError
-from storage.pending import Pending
 from tasks.batches import Batch, Step, measure_batch
 from tasks.cluster import PlaceError, slots, usage
 from tasks.keeping import Keeper

@@ -14,6 +14,8 @@ the work: 2.7 % of a core for each worker and 3.2 % for the process with the sch
 nannies, measured without any work; 0.4 and 1.0 % with the values below.
 """
 
+import os
+
 import dask.config
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -32,9 +34,7 @@ SETTINGS = THREADS | ALLOCATOR | WATCHING
 
 
 def use_settings() -> None:
-    """Let workers of this process start with them; the user's own values come first.
-
-    Of Dask's configuration those count that are not Dask's own defaults.
-    """
-    dask.config.update_defaults(dask.config.collect_env(WATCHING))  # a scheduler of this process
+    """Let workers of this process start with them; the user's own values come first."""
+    watching = {name: value for name, value in WATCHING.items() if name not in os.environ}
+    dask.config.update_defaults(dask.config.collect_env(watching))  # a scheduler of this process
     dask.config.update_defaults({"distributed": {"nanny": {"pre-spawn-environ": SETTINGS}}})

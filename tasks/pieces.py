@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 import xarray as xr
 
 from storage.inputs import opened
-from storage.pending import Pending
 from storage.repository import StoreRef
 from tasks.cluster import as_finished
 from tasks.keeping import Keeper

@@ -66,7 +66,7 @@ class Dual:
     def _tilt(
         self, reverse: NDArray[np.float64], out: NDArray[np.float64] | None = None
     ) -> tuple[NDArray[np.float64], float]:
-        """Return weights, in `out` if given, and ln <e^r> of all samples, mirrored ones included."""
+        """Return weights (in `out`) and ln <e^r> of all samples, mirrored ones included."""
         top = float(reverse.max())
         w = np.subtract(reverse, top, out=out)
         np.exp(w, out=w)

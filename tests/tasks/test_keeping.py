@@ -49,10 +49,15 @@ def test_keeper__an_item_is_kept_though_no_other_follows(monkeypatch):
 def test_keeper__the_rest_is_kept_when_the_work_fails(monkeypatch):
     monkeypatch.setattr(keeping, "FLUSH_S", LONG_S)
     scratch = Scratch()
-    with pytest.raises(KeyboardInterrupt), Keeper(scratch) as keeper:
-        keeper.add("a", item())
-        keeper.add("b", item())
-        raise KeyboardInterrupt
+
+    def work():
+        with Keeper(scratch) as keeper:
+            keeper.add("a", item())
+            keeper.add("b", item())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert scratch.puts == [["a", "b"]]
 
 
@@ -81,10 +86,15 @@ def test_keeper__a_slow_store_is_asked_less_often_but_never_too_seldom(monkeypat
 def test_keeper__a_store_that_fails_stops_the_work_and_loses_nothing(monkeypatch):
     monkeypatch.setattr(keeping, "FLUSH_S", 0.0)
     scratch = Scratch(failures=1)
-    with pytest.raises(StoreError, match="full"), Keeper(scratch) as keeper:
-        keeper.add("a", item())
-        assert scratch.came.wait(LONG_S)
-        while True:
-            keeper.add("b", item())
-            time.sleep(0.01)
+
+    def work():
+        with Keeper(scratch) as keeper:
+            keeper.add("a", item())
+            assert scratch.came.wait(LONG_S)
+            for _ in range(1000):
+                keeper.add("b", item())
+                time.sleep(0.01)
+
+    with pytest.raises(StoreError, match="full"):
+        work()
     assert scratch.puts[0][0] == "a"
