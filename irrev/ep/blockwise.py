@@ -155,8 +155,8 @@ def fit_blockwise(
             continue
         inside = fold_of_block == k
         rest = ~inside & (fold_of_block != held)
-        training = Dual(observables.take(rows[2]), forward[rest].sum(axis=0) / rows[2].size)
-        mean = forward[fold_of_block == held].sum(axis=0) / rows[1].size
+        training = Dual(observables.take(rows[2]), _total(forward, rest) / rows[2].size)
+        mean = _total(forward, fold_of_block == held) / rows[1].size
         validation = Dual(observables.take(rows[1]), mean)
         fitted = fit(training, guarded(validation), k)
         a, r = both_values(observables.take(rows[0]), fitted.theta)
@@ -186,15 +186,24 @@ def _sums(
 ) -> tuple[Array, Array]:
     """Return block sums forward, and those of the odd part in units of the observables' sizes."""
     forward = np.zeros((n_blocks, observables.n_observables))
-    odd = np.zeros_like(forward)
+    odd = forward if observables.odd else np.zeros_like(forward)
     size = observables.metric().size
     edges = np.searchsorted(block, np.arange(n_blocks + 1))
     for b in np.flatnonzero(np.diff(edges)):
         part = observables.take(np.arange(edges[b], edges[b + 1]))
         ones = np.ones(part.n_samples)
         forward[b] = part.total(ones)
-        odd[b] = forward[b] if part.odd else 0.5 * (forward[b] - part.reverse_total(ones))
+        if not observables.odd:
+            odd[b] = 0.5 * (forward[b] - part.reverse_total(ones))
     return forward, odd / size
+
+
+def _total(sums: Array, inside: NDArray[np.bool_]) -> Array:
+    """Add the sums of some blocks, without a copy of them: with many observables it is large."""
+    out = np.zeros(sums.shape[1])
+    for b in np.flatnonzero(inside):
+        out += sums[b]
+    return out
 
 
 def interval(
