@@ -1,12 +1,12 @@
 """One fit in progress: present couplings, their values on two sets of samples, the best so far.
 
-Every iterate theta is rescaled on the validation samples,
+Every iterate theta is rescaled on the validation samples, and theta . g cut at a limit,
 
-    c* = argmax_{0 <= c <= 1.5} f_validation(c theta)                            (1)
+    c*, B* = argmax f_validation(c clip(theta . g, -B, B)),   0 <= c <= 1.5       (1)
 
-which costs no pass over the data, and the best c* theta is kept: since f(0) = 0, a useless
-direction ends at 0 instead of a negative value. The fit stops after `patience` iterates without
-gain. A solver of `irrev.ep.solvers` only chooses directions; a move along one costs one value
+with B from a short list (`irrev.ep.limits`). That costs no pass over the data, and the best iterate
+is kept: since f(0) = 0, a useless direction ends at 0 instead of a negative value. The fit stops
+after `patience` iterates without gain. A solver of `irrev.ep.solvers` only chooses directions; a move along one costs one value
 product on training and validation samples, and line searches are scalar work on stored values.
 
 Source: early stopping as in Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026);
@@ -14,13 +14,14 @@ rescaling of every iterate is derived here.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
+from irrev.ep.limits import MIN_GAIN, Scaled, limits_of, rescale, value_at
 from irrev.ep.objective import Dual
 
-MIN_GAIN = 0.01  # a smaller relative gain on validation is within its noise
 MAX_SCALE = 1.5  # a small validation part can be separable: its best c would run away
 
 
@@ -34,6 +35,7 @@ class Fit:
     validation: NDArray[np.float64]  # (iteration,) rescaled validation value, nats
     value_train: float  # training value of `theta`, nats
     log_normaliser: float  # ln <exp(theta . g~)> on validation (on training without it)
+    limit: float  # of |theta . g|, nats; inf: none
     saturated: bool  # `value_train` is above the cap ln n: no finite maximum
     converged: bool  # stopped by its own rule, not by the limit on iterations
     passes: float  # value and gradient over the training samples; one product is 1/2
@@ -74,10 +76,12 @@ class Ascent:
         self.theta = np.zeros(train.observables.n_observables)
         self.stopped = self.separable = False
         self.passes = 0.0
+        odd = validation is not None and validation.observables.odd
+        self._limits = limits_of(train.observables.n_samples) if odd else ()
         self._patience, self._since = patience, 0
         self._curve = [(0.0, 0.0)]
-        # Best so far: couplings before rescaling, c*, validation value, training value there.
-        self._best = (self.theta, 0.0, 0.0, 0.0, 0.0)
+        # Best so far: couplings before rescaling, what validation chose, training value there.
+        self._best = (self.theta, Scaled(0.0, inf, 0.0, 0.0), 0.0)
         if start is not None and start.any():
             self.passes += 0.5
             slope = float(start @ train.mean)
@@ -132,40 +136,40 @@ class Ascent:
         """Record the iterate; stop where no maximum exists or patience ends."""
         value = self.train.value
         self.separable = value > self.train.dual.cap
-        scale, held_value, normaliser = self._rescaled()
-        self._curve.append((value, held_value))
-        better = self.held is None or held_value > self._best[2]
-        gained = self.held is None or held_value > (1.0 + MIN_GAIN) * self._best[2]
+        found = self._rescaled(value)
+        self._curve.append((value, found.value))
+        most = self._best[1].value
+        gained = self.held is None or found.value > (1.0 + MIN_GAIN) * most
         self._since = 0 if gained else self._since + 1
-        if better:
-            at_scale = self.train.dual.value(
-                scale * self.train.forward, scale * self.train.reverse
-            )
-            self._best = (self.theta, scale, held_value, at_scale, normaliser)
+        if self.held is None or found.value > most:
+            track = self.train
+            own = value_at(track.dual, track.forward, track.reverse, found)
+            self._best = (self.theta, found, own)
         self.stopped = self.separable or self._since >= self._patience
 
-    def _rescaled(self) -> tuple[float, float, float]:
-        """Return c* of eq. (1), the validation value there and its log-normaliser."""
-        track = self.train if self.held is None else self.held
-        scale = 1.0
-        if self.held is not None:
-            zero = np.zeros_like(track.reverse)
-            scale = track.dual.search(0.0, zero, track.forward, track.reverse, upper=MAX_SCALE)
-        normaliser = track.dual.log_mean_exp(scale * track.reverse)
-        return scale, scale * track.forward - normaliser, normaliser
+    def _rescaled(self, value: float) -> Scaled:
+        """Return what validation chooses (eq. 1); without it the iterate as it is."""
+        if self.held is None:
+            return Scaled(1.0, inf, value, self.train.forward - value)
+        track = self.held
+        return rescale(
+            track.dual, track.forward, track.reverse, self._limits, max_scale=MAX_SCALE
+        )
 
     def fit(self, *, converged: bool) -> Fit:
         """Return the best iterate."""
-        theta, scale, _, value_train, normaliser = self._best
+        theta, found, value_train = self._best
         train, validation = np.array(self._curve).T
         return Fit(
-            theta=scale * theta,
-            scale=scale,
+            theta=found.scale * theta,
+            scale=found.scale,
             train=train,
             validation=validation,
             value_train=value_train,
-            log_normaliser=normaliser,
+            log_normaliser=found.log_normaliser,
+            limit=found.limit_scaled,
             saturated=value_train > self.train.dual.cap,
             converged=converged,
             passes=self.passes,
         )
+

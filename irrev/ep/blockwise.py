@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from irrev.ep.ascent import Fit
 from irrev.ep.crossfit import both_values
+from irrev.ep.limits import limited
 from irrev.ep.objective import Dual, guarded
 from irrev.ep.observables import Observables
 from irrev.stats import circular_block_counts, empirical_p
@@ -159,7 +160,7 @@ def fit_blockwise(
         mean = _total(forward, fold_of_block == held) / rows[1].size
         validation = Dual(observables.take(rows[1]), mean)
         fitted = fit(training, guarded(validation), k)
-        a, r = both_values(observables.take(rows[0]), fitted.theta)
+        a, r = limited(*both_values(observables.take(rows[0]), fitted.theta), fitted.limit)
         shift = float(r.max())
         for name, series in (("forward", a), ("square", a**2), ("reverse", np.exp(r - shift))):
             out[name] += np.bincount(block[rows[0]], series, n_blocks)

@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from irrev.ep.ascent import Fit
+from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.l1 import l1_path
+from irrev.ep.limits import limits_of, rescale, value_at
 from irrev.ep.objective import Dual
 from irrev.ep.samples import sparse
 from irrev.ep.solvers import bb, chord, lbfgs
@@ -64,10 +65,13 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     """Return the combination sum_i c_i theta_i, 0 <= c_i <= 1, that validation likes best.
 
     Two numbers chosen on thousands of samples cost no more than the noise of a choice between
-    two fits, and two fits err on different samples.
+    two fits, and two fits err on different samples. Each is cut at its own limit while they are
+    weighed; the combination then gets a scale and a limit like every fit.
     """
-    held = np.stack([validation.observables.reverse_values(f.theta) for f in fits])
-    forward = np.array([float(f.theta @ validation.mean) for f in fits])
+    raw = [validation.observables.reverse_values(f.theta) for f in fits]
+    odd = validation.observables.odd
+    held = np.stack([np.clip(r, -f.limit, f.limit) for r, f in zip(raw, fits, strict=True)])
+    forward = -held.mean(axis=1) if odd else np.array([f.theta @ validation.mean for f in fits])
 
     def loss(c: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         reverse = c @ held
@@ -78,14 +82,21 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     start = np.eye(len(fits))[best]
     c = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     theta = np.sum([x * f.theta for x, f in zip(c, fits, strict=True)], axis=0)
-    value_train = train.value(float(theta @ train.mean), train.observables.reverse_values(theta))
+    limits = limits_of(train.observables.n_samples) if odd else ()
+    own = float(theta @ validation.mean)
+    found = rescale(validation, own, c @ np.stack(raw), limits, max_scale=MAX_SCALE)
+    if found.value <= _top(fits[best]):
+        return replace(fits[best], passes=sum(f.passes for f in fits))
+    reverse = train.observables.reverse_values(theta)
+    value_train = value_at(train, float(theta @ train.mean), reverse, found)
     return replace(
         fits[best],
-        theta=theta,
+        theta=found.scale * theta,
         train=np.append(fits[best].train, value_train),
-        validation=np.append(fits[best].validation, -loss(c)[0]),
+        validation=np.append(fits[best].validation, found.value),
         value_train=value_train,
-        log_normaliser=validation.log_mean_exp(c @ held),
+        log_normaliser=found.log_normaliser,
+        limit=found.limit_scaled,
         saturated=value_train > train.cap,
         passes=sum(f.passes for f in fits) + 0.5,
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.choose import Solver, choose_fit
 from irrev.ep.composite import MAX_EXACT
+from irrev.ep.limits import limited
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
 from irrev.ep.samples import exact
@@ -171,7 +172,7 @@ def _test(
     return FoldFit(
         rows=rows,
         fit=fit,
-        test=held_out(forward, reverse, fit.log_normaliser),
+        test=held_out(*limited(forward, reverse, fit.limit), fit.log_normaliser),
         newton=held_out(scale * ahead, scale * back, 0.0),
         current=0.5 * (ahead - back),
         train_fraction=train_fraction,

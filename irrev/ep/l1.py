@@ -18,6 +18,7 @@ rescaling are derived here.
 """
 
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 from numpy.linalg import LinAlgError
@@ -26,6 +27,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.explicit import ExplicitObservables
+from irrev.ep.limits import limits_of, rescale, value_at
 from irrev.ep.objective import Dual
 
 RATIO = 0.7  # between two levels
@@ -108,6 +110,7 @@ def _unpenalised(train: Dual) -> Fit:
         validation=np.array([0.0, value]),
         value_train=value,
         log_normaliser=dual.log_mean_exp(reverse),
+        limit=inf,
         saturated=value > dual.cap,
         converged=value <= dual.cap,
         passes=work / (FLOP * theta.size),
@@ -299,6 +302,8 @@ class _Choice:
 
     def __init__(self, train: Dual, validation: Dual, max_scale: float) -> None:
         self.train, self.validation, self.max_scale = train, validation, max_scale
+        odd = validation.observables.odd
+        self._limits = limits_of(train.observables.n_samples) if odd else ()
         self._curve = [(0.0, 0.0)]
         self._best = Fit(
             theta=np.zeros(train.mean.size),
@@ -307,6 +312,7 @@ class _Choice:
             validation=np.zeros(1),
             value_train=0.0,
             log_normaliser=0.0,
+            limit=inf,
             saturated=False,
             converged=True,
             passes=0.0,
@@ -324,21 +330,20 @@ class _Choice:
             return False
         held = self.validation.observables.select(chosen).reverse_values(theta[chosen])
         forward = float(theta @ self.validation.mean)
-        zero = np.zeros_like(held)
-        scale = self.validation.search(0.0, zero, forward, held, upper=self.max_scale)
-        normaliser = self.validation.log_mean_exp(scale * held)
-        value = scale * forward - normaliser
-        own = float(theta @ self.train.mean)
-        value_train = self.train.value(scale * own, scale * reverse)
-        gained = value > self.best
-        self._curve.append((value_train, value))
+        found = rescale(
+            self.validation, forward, held, self._limits, max_scale=self.max_scale
+        )
+        value_train = value_at(self.train, float(theta @ self.train.mean), reverse, found)
+        gained = found.value > self.best
+        self._curve.append((value_train, found.value))
         if gained:
             self._best = replace(
                 self._best,
-                theta=scale * theta,
-                scale=scale,
+                theta=found.scale * theta,
+                scale=found.scale,
                 value_train=value_train,
-                log_normaliser=normaliser,
+                log_normaliser=found.log_normaliser,
+                limit=found.limit_scaled,
                 saturated=value_train > self.train.cap,
             )
         return gained

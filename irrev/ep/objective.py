@@ -54,6 +54,10 @@ class Dual:
         """Return ln <exp(reverse)>, the log-normaliser."""
         return self._tilt(self._whole(reverse))[1]
 
+    def average(self, series: NDArray[np.float64]) -> float:
+        """Return the mean of a series over the samples."""
+        return float(series.mean() if self.probability is None else self.probability @ series)
+
     def weights(self, reverse: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return w_t of eq. (2), summing to 1; under a guard, less those of mirrored samples."""
         w = self._tilt(self._whole(reverse))[0]

@@ -131,6 +131,7 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
         validation=curves[1],
         value_train=value_train,
         log_normaliser=best[3],
+        limit=inf,
         saturated=value_train > log(data.n_train),
         converged=converged,
         passes=float(len(curve) - 1),
