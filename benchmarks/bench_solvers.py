@@ -15,6 +15,7 @@ import pytest
 from irrev.binning import SpikeBins
 from irrev.ep.choose import SOLVERS, choose_fit
 from irrev.ep.crossfit import both_values
+from irrev.ep.limits import limited, with_limits
 from irrev.ep.multipartite import fit_flips, flip_table
 from irrev.ep.objective import Dual
 from irrev.ep.samples import build_samples
@@ -40,7 +41,7 @@ def split(observables, seed):
     train, validation, test = (
         Dual(p, p.total(np.full(p.n_samples, 1 / p.n_samples))) for p in pieces
     )
-    return Problem(train, validation, test)
+    return Problem(train, with_limits(validation, train.observables.n_samples), test)
 
 
 def spins(n, n_steps, beta, draw, every=1):
@@ -101,9 +102,9 @@ def early_stopped(problem, rate=None, patience=10, steps=1000):
     return kept, passes
 
 
-def evaluate(problem, theta, normaliser=0.0):
+def evaluate(problem, theta, normaliser=0.0, limit=np.inf):
     """Held-out value and its standard error by the delta method over 10 blocks."""
-    a, r = both_values(problem.test.observables, theta)
+    a, r = limited(*both_values(problem.test.observables, theta), limit)
     out = held_out(a, r, normaliser)
     influence = a - np.exp(r - out.log_normaliser)
     sums = np.array([x.mean() for x in np.array_split(influence, 10)])
@@ -132,7 +133,7 @@ def test_solvers(name):
         else:
             fit = choose_fit(problem.train, problem.validation, solver)
         cost = (time.process_time() - start) / unit_cost
-        value = evaluate(problem, fit.theta, fit.log_normaliser)
+        value = evaluate(problem, fit.theta, fit.log_normaliser, fit.limit)
         found[solver] = (*value, fit.passes, cost)
     print(f"\n{name}: d = {d}, n = {n}")
     for solver, (value, error, passes, cost) in found.items():

@@ -19,7 +19,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from irrev.ep.limits import MIN_GAIN, Scaled, limits_of, rescale, value_at
+from irrev.ep.limits import MIN_GAIN, Scaled, rescale, value_at
 from irrev.ep.objective import Dual
 
 MAX_SCALE = 1.5  # a small validation part can be separable: its best c would run away
@@ -76,8 +76,6 @@ class Ascent:
         self.theta = np.zeros(train.observables.n_observables)
         self.stopped = self.separable = False
         self.passes = 0.0
-        odd = validation is not None and validation.observables.odd
-        self._limits = limits_of(train.observables.n_samples) if odd else ()
         self._patience, self._since = patience, 0
         self._curve = [(0.0, 0.0)]
         # Best so far: couplings before rescaling, what validation chose, training value there.
@@ -152,9 +150,7 @@ class Ascent:
         if self.held is None:
             return Scaled(1.0, inf, value, self.train.forward - value)
         track = self.held
-        return rescale(
-            track.dual, track.forward, track.reverse, self._limits, max_scale=MAX_SCALE
-        )
+        return rescale(track.dual, track.forward, track.reverse, max_scale=MAX_SCALE)
 
     def fit(self, *, converged: bool) -> Fit:
         """Return the best iterate."""
@@ -172,4 +168,3 @@ class Ascent:
             converged=converged,
             passes=self.passes,
         )
-

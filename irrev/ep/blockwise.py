@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from irrev.ep.ascent import Fit
 from irrev.ep.crossfit import both_values
-from irrev.ep.limits import limited
+from irrev.ep.limits import limited, with_limits
 from irrev.ep.objective import Dual, guarded
 from irrev.ep.observables import Observables
 from irrev.stats import circular_block_counts, empirical_p
@@ -158,7 +158,7 @@ def fit_blockwise(
         rest = ~inside & (fold_of_block != held)
         training = Dual(observables.take(rows[2]), _total(forward, rest) / rows[2].size)
         mean = _total(forward, fold_of_block == held) / rows[1].size
-        validation = Dual(observables.take(rows[1]), mean)
+        validation = with_limits(Dual(observables.take(rows[1]), mean), rows[2].size)
         fitted = fit(training, guarded(validation), k)
         a, r = limited(*both_values(observables.take(rows[0]), fitted.theta), fitted.limit)
         shift = float(r.max())

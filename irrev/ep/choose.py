@@ -2,12 +2,15 @@
 
 `auto` looks at d observables and n training samples:
 
-- n >= 100 d: `lbfgs`, since the sampling noise 2 d / n of a full fit is below 0.02 nats;
-- fewer samples, dense states, d <= 10,000: `lbfgs` and the `l1` path, combined on validation;
-- sparse spikes or more observables: `lbfgs`.
+- `lbfgs` always;
+- `sizes` too where spikes are synchronous: their number varies `SYNCHRONY` times as much as that
+  of independent units, whose metric then suppresses what the units share;
+- the `l1` path too on dense states with n < 100 d and d <= 10,000: the sampling noise 2 d / n of
+  a full fit is above 0.02 nats.
 
-Joint sets of at most 300 observables are fitted in the metric of their full covariance whatever
-the solver. Rescaling on validation makes every choice safe: nothing is worse than 0 there.
+Several fits are combined on validation. Joint sets of at most 300 observables are fitted in the
+metric of their full covariance whatever the solver. Rescaling on validation makes every choice
+safe: nothing is worse than 0 there.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,22 +23,24 @@ from scipy.optimize import minimize
 
 from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.l1 import l1_path
-from irrev.ep.limits import limits_of, rescale, value_at
+from irrev.ep.limits import rescale, value_at
 from irrev.ep.objective import Dual
-from irrev.ep.samples import sparse
-from irrev.ep.solvers import bb, chord, lbfgs
+from irrev.ep.samples import sparse, synchrony
+from irrev.ep.solvers import bb, chord, lbfgs, sizes
 from irrev.ep.trust_region import newton
 from irrev.errors import InputError
 
-Solver = Literal["auto", "lbfgs", "l1", "newton", "bb", "chord"]
+Solver = Literal["auto", "lbfgs", "sizes", "l1", "newton", "bb", "chord"]
 
 SOLVERS: dict[str, Callable[[Dual, Dual | None], Fit]] = {
     "lbfgs": lbfgs,
+    "sizes": sizes,
     "l1": l1_path,
     "newton": newton,
     "bb": bb,
     "chord": chord,
 }
+SYNCHRONY = 3.0  # cultures that burst have 4 to 22, retina and cortex 1 to 3
 L1_SAMPLES = 100  # per observable: with more, sampling noise 2 d / n is below 0.02 nats
 MAX_L1 = 10_000  # observables; beyond, active tables outgrow the data
 
@@ -49,9 +54,12 @@ def check_solver(solver: str) -> None:
 def auto_solvers(train: Dual) -> tuple[str, ...]:
     """Return the solvers that `auto` tries on a problem."""
     n, d = train.observables.n_samples, train.observables.n_observables
-    if sparse(train.observables) or n >= L1_SAMPLES * d or d > MAX_L1:
-        return ("lbfgs",)
-    return ("lbfgs", "l1")
+    names = ["lbfgs"]
+    if synchrony(train.observables) >= SYNCHRONY:
+        names.append("sizes")
+    if not sparse(train.observables) and n < L1_SAMPLES * d and d <= MAX_L1:
+        names.append("l1")
+    return tuple(names)
 
 
 def choose_fit(train: Dual, validation: Dual, solver: Solver = "auto") -> Fit:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.choose import Solver, choose_fit
 from irrev.ep.composite import MAX_EXACT
-from irrev.ep.limits import limited
+from irrev.ep.limits import limited, with_limits
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
 from irrev.ep.samples import exact
@@ -128,7 +128,7 @@ def cross_fit(
         forward, reverse = np.sum([totals[m] for m in chosen], axis=0) / rows.size
         train = Dual(observables.take(rows), forward)
         mean = totals[held][0] / members[held].size
-        validation = Dual(observables.take(members[held]), mean)
+        validation = with_limits(Dual(observables.take(members[held]), mean), rows.size)
         cov = None
         if moments is not None:
             second = np.sum([moments[m] for m in chosen], axis=0)

@@ -27,7 +27,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.explicit import ExplicitObservables
-from irrev.ep.limits import limits_of, rescale, value_at
+from irrev.ep.limits import rescale, value_at
 from irrev.ep.objective import Dual
 
 RATIO = 0.7  # between two levels
@@ -302,8 +302,6 @@ class _Choice:
 
     def __init__(self, train: Dual, validation: Dual, max_scale: float) -> None:
         self.train, self.validation, self.max_scale = train, validation, max_scale
-        odd = validation.observables.odd
-        self._limits = limits_of(train.observables.n_samples) if odd else ()
         self._curve = [(0.0, 0.0)]
         self._best = Fit(
             theta=np.zeros(train.mean.size),
@@ -324,19 +322,24 @@ class _Choice:
         return max(c[1] for c in self._curve)
 
     def offer(self, theta: NDArray[np.float64], reverse: NDArray[np.float64]) -> bool:
-        """Rescale a fit on validation; keep it if it is the best; tell whether it is."""
+        """Rescale a fit on validation; keep it if it is the best; tell whether it is.
+
+        Levels are compared without a limit on theta . g; the best one gets its limit at the end.
+        """
         chosen = np.flatnonzero(theta)
         if chosen.size == 0:
             return False
         held = self.validation.observables.select(chosen).reverse_values(theta[chosen])
-        forward = float(theta @ self.validation.mean)
-        found = rescale(
-            self.validation, forward, held, self._limits, max_scale=self.max_scale
-        )
-        value_train = value_at(self.train, float(theta @ self.train.mean), reverse, found)
+        track = (float(theta @ self.validation.mean), held)
+        found = rescale(self.validation, *track, max_scale=self.max_scale, free=True)
+        own = (float(theta @ self.train.mean), reverse)
+        value_train = value_at(self.train, *own, found)
         gained = found.value > self.best
         self._curve.append((value_train, found.value))
         if gained:
+            if self.validation.limits:
+                found = rescale(self.validation, *track, max_scale=self.max_scale)
+                value_train = value_at(self.train, *own, found)
             self._best = replace(
                 self._best,
                 theta=found.scale * theta,

@@ -19,7 +19,7 @@ Source: derived here; eq. (1) is the variational bound of M. Donsker, S. Varadha
 Math. 28, 1 (1975).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, log
 
 import numpy as np
@@ -60,41 +60,52 @@ def limits_of(n_train: int) -> tuple[float, ...]:
     return (*doubled[doubled < top].tolist(), top)
 
 
+def with_limits(validation: Dual, n_train: int) -> Dual:
+    """Let validation choose a limit; observables that are not antisymmetric have none."""
+    return (
+        replace(validation, limits=limits_of(n_train))
+        if validation.observables.odd
+        else validation
+    )
+
+
 def rescale(
     validation: Dual,
     forward: float,
     reverse: NDArray[np.float64],
-    limits: tuple[float, ...],
     *,
     max_scale: float,
+    free: bool = False,
 ) -> Scaled:
     """Choose scale and limit of a fit on validation samples.
 
     Parameters
     ----------
     validation
-        Objective of the samples that choose.
+        Objective of the samples that choose, with the limits to choose from.
     forward, reverse
         theta . <g>, and theta . g~ of each sample, nats.
-    limits
-        Limits to choose from, ascending; empty for none.
     max_scale
         Largest scale.
+    free
+        Whether to choose the scale alone.
     """
+    limits = (inf,) if free or not validation.limits else validation.limits
     largest = float(np.max(np.abs(reverse), initial=0.0))
-    best = Scaled(0.0, limits[0] if limits else inf, 0.0, 0.0)
-    for limit in limits or (inf,):
-        free = limit >= largest
-        series = reverse if free else np.clip(reverse, -limit, limit)
-        slope = forward if free else -validation.average(series)
+    best = Scaled(0.0, limits[0], 0.0, 0.0)
+    for limit in limits:
+        series, slope = reverse, forward
+        if limit < largest:
+            series = np.clip(reverse, -limit, limit)
+            slope = -validation.average(series)
         zero = np.zeros_like(series)
         scale = validation.search(0.0, zero, slope, series, upper=max_scale)
         normaliser = validation.log_mean_exp(scale * series)
         value = scale * slope - normaliser
         if value > (1.0 + MIN_GAIN) * best.value:
             best = Scaled(scale, limit, value, normaliser)
-        if free:
-            break  # larger limits change nothing
+        if limit >= largest:
+            break  # larger ones change nothing
     return best
 
 

@@ -19,7 +19,7 @@ Source: Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026); cross-fi
 derived here.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -203,8 +203,10 @@ def fit_flips(train: Dual, validation: Dual, fold: int = 0) -> Fit:
     """Fit one unit by the L1 path, combined with one Newton step where its covariance is known.
 
     The path suits few strong couplings, the step many weak ones. Further Newton steps lose on
-    nearly separable units, and gain nothing on others.
+    nearly separable units, and gain nothing on others. The guard of the validation part
+    (`irrev.ep.objective`, eq. 4) already holds theta . g, so there is no limit on it.
     """
+    validation = replace(validation, limits=())
     sparse = l1_path(train, validation)
     if train.observables.n_samples < NEWTON_SAMPLES * train.observables.n_observables:
         return sparse

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from irrev.binning import SpikeBins
+from irrev.ep import kernels
 from irrev.ep.composite import Joint, Restricted, Windows
 from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.observables import DensePairs, Observables, SpikePairs
@@ -101,6 +102,26 @@ def sparse(observables: Observables) -> bool:
     if isinstance(observables, Windows | Restricted):
         return sparse(observables.base)
     return isinstance(observables, SpikePairs)
+
+
+def synchrony(observables: Observables) -> float:
+    """Return how far the number of active units varies beyond that of independent units.
+
+    Var(sum_i s_i) / sum_i Var(s_i) over the first states of all samples: 1 for independent units,
+    1 + (N - 1) r for N of common correlation r. Sets without pairs of spikes have 1.
+    """
+    if isinstance(observables, Joint):
+        return max(synchrony(part) for part in observables.parts)
+    if isinstance(observables, Windows | Restricted):
+        return synchrony(observables.base)
+    if not isinstance(observables, SpikePairs):
+        return 1.0
+    counts = np.diff(observables.indptr)[observables.starts]
+    spikes = (observables.indptr, observables.indices, observables.starts)
+    ends, _ = kernels.unit_counts(*spikes, observables.n_units, lag=observables.lag)
+    rate = ends / (2.0 * observables.n_samples)
+    independent = float(rate @ (1.0 - rate))
+    return float(counts.var()) / independent if independent > 0 else 1.0
 
 
 def build_samples(

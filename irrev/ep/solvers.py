@@ -4,6 +4,9 @@
 iteration is one value product and one gradient product. The first direction is one Newton step
 for independent units, further ones add correlations, so that early stopping regularises.
 
+`sizes`: the same in units of the observables' sizes alone. Where many units fire together, the
+metric of independent units suppresses just what they share; this one does not.
+
 `bb`: gradient ascent with Barzilai-Borwein steps in units of the observables' sizes,
 
     theta <- theta + alpha grad f,   alpha = |dtheta|^2 / (-dtheta . dgrad)        (1)
@@ -28,7 +31,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from irrev.ep.ascent import Ascent, Fit
 from irrev.ep.composite import covariance_metric
-from irrev.ep.explicit import CovarianceMetric
+from irrev.ep.explicit import CovarianceMetric, DiagonalMetric
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Metric
 from irrev.errors import InputError
@@ -95,6 +98,12 @@ def lbfgs(
             break  # f is concave: no curvature along a step is rounding, at the top
         history = [*history[1 - MEMORY :], pair]
     return ascent.fit(converged=converged and not ascent.separable)
+
+
+def sizes(train: Dual, validation: Dual | None = None) -> Fit:
+    """Maximise f by `lbfgs` in units of the observables' sizes."""
+    metric = DiagonalMetric(train.observables.metric().size)
+    return lbfgs(train, validation, metric=metric)
 
 
 def bb(

@@ -6,6 +6,7 @@ import pytest
 from irrev.binning import SpikeBins
 from irrev.ep.choose import SOLVERS, auto_solvers, choose_fit, combine
 from irrev.ep.explicit import AntisymmetricTable
+from irrev.ep.limits import limited
 from irrev.ep.multipartite import multipartite_ep
 from irrev.ep.objective import Dual, guarded
 from irrev.ep.samples import build_samples
@@ -43,7 +44,8 @@ def test_combine__is_at_least_as_good_on_validation_as_each_fit(rng):
     both = combine(train, validation, fits)
     assert both.validation[-1] >= max(f.validation.max() for f in fits) - 1e-9
     reverse = validation.observables.reverse_values(both.theta)
-    value = validation.value(float(both.theta @ validation.mean), reverse)
+    ahead, back = limited(-reverse, reverse, both.limit)
+    value = validation.value(float(ahead.mean()), back)
     assert both.validation[-1] == pytest.approx(value, abs=1e-6)
     assert both.log_normaliser == pytest.approx(validation.log_mean_exp(reverse), abs=1e-6)
     assert choose_fit(train, validation).validation[-1] == pytest.approx(value, abs=1e-6)
