@@ -4,10 +4,11 @@ Every iterate theta is rescaled on the validation samples, and theta . g cut at 
 
     c*, B* = argmax f_validation(c clip(theta . g, -B, B)),   0 <= c <= 1.5       (1)
 
-with B from a short list (`irrev.ep.limits`). That costs no pass over the data, and the best iterate
-is kept: since f(0) = 0, a useless direction ends at 0 instead of a negative value. The fit stops
-after `patience` iterates without gain. A solver of `irrev.ep.solvers` only chooses directions; a move along one costs one value
-product on training and validation samples, and line searches are scalar work on stored values.
+with B from a short list (`irrev.ep.limits`). That costs no pass over the data, and the best one is
+kept: since f(0) = 0, a useless direction ends at 0 instead of a negative value. The fit stops
+after `patience` iterates without gain. A solver of `irrev.ep.solvers` only chooses directions; a
+move along one costs one value product on training and validation samples, and line searches are
+scalar work on stored values.
 
 Source: early stopping as in Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026);
 rescaling of every iterate is derived here.

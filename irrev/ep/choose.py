@@ -86,14 +86,14 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
         slope = forward - held @ validation.weights(reverse)
         return validation.log_mean_exp(reverse) - float(c @ forward), -slope
 
-    bounds, best = [(0.0, 1.0)] * len(fits), max(range(len(fits)), key=lambda i: _top(fits[i]))
-    start = np.eye(len(fits))[best]
+    alone = [f - validation.log_mean_exp(r) for f, r in zip(forward, held, strict=True)]
+    best = int(np.argmax(alone))
+    start, bounds = np.eye(len(fits))[best], [(0.0, 1.0)] * len(fits)
     c = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     theta = np.sum([x * f.theta for x, f in zip(c, fits, strict=True)], axis=0)
-    limits = limits_of(train.observables.n_samples) if odd else ()
     own = float(theta @ validation.mean)
-    found = rescale(validation, own, c @ np.stack(raw), limits, max_scale=MAX_SCALE)
-    if found.value <= _top(fits[best]):
+    found = rescale(validation, own, c @ np.stack(raw), max_scale=MAX_SCALE)
+    if found.value <= alone[best]:
         return replace(fits[best], passes=sum(f.passes for f in fits))
     reverse = train.observables.reverse_values(theta)
     value_train = value_at(train, float(theta @ train.mean), reverse, found)
@@ -108,7 +108,3 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
         saturated=value_train > train.cap,
         passes=sum(f.passes for f in fits) + 0.5,
     )
-
-
-def _top(fit: Fit) -> float:
-    return float(fit.validation.max())
