@@ -52,7 +52,7 @@ class MaxEnt(Model):
     window: int = Field(default=1, ge=1, description="bins of a sample; delayed needs 2 or more")
     folds: int = Field(default=5, ge=3, description="cross-fitting folds; each is test once")
     n_blocks: int = Field(default=50, ge=10, description="contiguous blocks dealt to the folds")
-    solver: Literal["auto", "lbfgs", "l1", "newton", "bb", "chord"] = Field(
+    solver: Literal["auto", "lbfgs", "sizes", "l1", "newton", "bb", "chord"] = Field(
         default="auto", description="optimiser of the dual problem"
     )
     trajectory: bool = Field(

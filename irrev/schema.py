@@ -292,6 +292,9 @@ register(
         Variable("coding", ("shard",), "text", "", "coding of the states"),
         Variable("notes", ("shard",), "text", "", "reasons to trust the value less"),
         Variable("fold_value", ("shard", "fold"), "float", "nat", "held-out value of each fold"),
+        Variable(
+            "fold_limit", ("shard", "fold"), "float", "nat", "limit on |theta . g| of a sample"
+        ),
         Variable("statistic", ("shard",), "float", "nat", "quadratic EP that the test compares"),
         Variable("null_value", ("shard", "draw"), "float", "nat", "it, under random directions"),
         Variable(

@@ -15,6 +15,7 @@ safe: nothing is worse than 0 there.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 from typing import Literal, get_args
 
 import numpy as np
@@ -23,7 +24,7 @@ from scipy.optimize import minimize
 
 from irrev.ep.ascent import MAX_SCALE, Fit
 from irrev.ep.l1 import l1_path
-from irrev.ep.limits import rescale, value_at
+from irrev.ep.limits import Scaled, rescale, value_at
 from irrev.ep.objective import Dual
 from irrev.ep.samples import sparse, synchrony
 from irrev.ep.solvers import bb, chord, lbfgs, sizes
@@ -62,6 +63,14 @@ def auto_solvers(train: Dual) -> tuple[str, ...]:
     return tuple(names)
 
 
+def warm_fit(train: Dual, validation: Dual, start: NDArray[np.float64] | None) -> Fit:
+    """Fit as `auto` does on spikes, from given couplings."""
+    fits = [lbfgs(train, validation, start=start)]
+    if synchrony(train.observables) >= SYNCHRONY:
+        fits.append(sizes(train, validation, start=start))
+    return fits[0] if len(fits) == 1 else combine(train, validation, fits)
+
+
 def choose_fit(train: Dual, validation: Dual, solver: Solver = "auto") -> Fit:
     """Fit by the named solver; "auto" combines those of its rule."""
     names = auto_solvers(train) if solver == "auto" else (solver,)
@@ -76,10 +85,11 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     two fits, and two fits err on different samples. Each is cut at its own limit while they are
     weighed; the combination then gets a scale and a limit like every fit.
     """
-    raw = [validation.observables.reverse_values(f.theta) for f in fits]
-    odd = validation.observables.odd
+    raw = np.stack([validation.observables.reverse_values(f.theta) for f in fits])
     held = np.stack([np.clip(r, -f.limit, f.limit) for r, f in zip(raw, fits, strict=True)])
-    forward = -held.mean(axis=1) if odd else np.array([f.theta @ validation.mean for f in fits])
+    forward = np.array([float(f.theta @ validation.mean) for f in fits])
+    if validation.limits:
+        forward = np.array([-validation.average(r) for r in held])
 
     def loss(c: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         reverse = c @ held
@@ -91,8 +101,9 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     start, bounds = np.eye(len(fits))[best], [(0.0, 1.0)] * len(fits)
     c = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     theta = np.sum([x * f.theta for x, f in zip(c, fits, strict=True)], axis=0)
-    own = float(theta @ validation.mean)
-    found = rescale(validation, own, c @ np.stack(raw), max_scale=MAX_SCALE)
+    found = Scaled(1.0, inf, -loss(c)[0], validation.log_mean_exp(c @ held))
+    if validation.limits:
+        found = rescale(validation, float(theta @ validation.mean), c @ raw, max_scale=MAX_SCALE)
     if found.value <= alone[best]:
         return replace(fits[best], passes=sum(f.passes for f in fits))
     reverse = train.observables.reverse_values(theta)

@@ -22,11 +22,11 @@ from numpy.typing import ArrayLike, NDArray
 from irrev.binning import SpikeBins
 from irrev.ep.ascent import Fit
 from irrev.ep.blockwise import BlockwiseSums, fit_blockwise, interval, join
+from irrev.ep.choose import warm_fit
 from irrev.ep.composite import Restricted
 from irrev.ep.objective import Dual
 from irrev.ep.observables import Observables
 from irrev.ep.samples import Part, Samples, build_samples, joined
-from irrev.ep.solvers import lbfgs
 from irrev.ep.validation import check_options, cut_blocks
 from irrev.errors import InputError
 from irrev.stats import deal_blocks, generators
@@ -290,7 +290,7 @@ class _WarmStart:
 
     def __call__(self, train: Dual, validation: Dual, fold: int) -> Fit:
         start = None if self.before is None else self.before.found[fold][self.place]
-        fit = lbfgs(train, validation, start=start)
+        fit = warm_fit(train, validation, start)
         self.found[fold] = np.zeros(self.n_all)
         self.found[fold][self.place] = fit.theta
         return fit

@@ -45,7 +45,7 @@ from irrev.ep.validation import (
 from irrev.errors import InputError, MissingExtraError
 from irrev.stats import deal_blocks, generators
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3  # 2: no limit on theta . g, one metric
 Device = Literal["auto", "cuda", "cpu"]
 
 
@@ -192,6 +192,7 @@ def estimate(
         ess=min(t.ess for t in tests),
         saturated=any(t.saturated or f.fit.saturated for t, f in zip(tests, fits, strict=True)),
         fold_values=np.array([t.value for t in tests]) * per_step,
+        fold_limits=np.array([f.fit.limit for f in fits]),
         fold_steps=n_steps,
         curve_train=fits[0].fit.train * per_step,
         curve_validation=fits[0].fit.validation * per_step,

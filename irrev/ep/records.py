@@ -44,6 +44,7 @@ def maxent_row(ep: MaxEntEp, units: xr.Dataset) -> xr.Dataset:
     texts = {"solver": ep.solver, "coding": ep.coding, "notes": "; ".join(ep.notes)}
     series = {
         "fold_value": ("fold", ep.fold_values),
+        "fold_limit": ("fold", ep.fold_limits),
         "null_value": ("draw", ep.null_values),
         "curve_train": ("iteration", ep.curve_train),
         "curve_validation": ("iteration", ep.curve_validation),

@@ -33,6 +33,7 @@ class MaxEntEp:
     ess: float  # samples that carry the reverse average, smallest fold
     saturated: bool  # a fold reached the cap ln n: its value is clipped
     fold_values: NDArray[np.float64]  # (folds,) nats per step
+    fold_limits: NDArray[np.float64]  # (folds,) largest |theta . g| of a sample, nats; inf: none
     fold_steps: NDArray[np.int64]  # (folds,) test transitions
     curve_train: NDArray[np.float64]  # (iteration,) first fold, nats per step
     curve_validation: NDArray[np.float64]  # (iteration,) rescaled, first fold

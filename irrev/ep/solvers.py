@@ -100,10 +100,15 @@ def lbfgs(
     return ascent.fit(converged=converged and not ascent.separable)
 
 
-def sizes(train: Dual, validation: Dual | None = None) -> Fit:
+def sizes(
+    train: Dual,
+    validation: Dual | None = None,
+    *,
+    start: NDArray[np.float64] | None = None,
+) -> Fit:
     """Maximise f by `lbfgs` in units of the observables' sizes."""
     metric = DiagonalMetric(train.observables.metric().size)
-    return lbfgs(train, validation, metric=metric)
+    return lbfgs(train, validation, start=start, metric=metric)
 
 
 def bb(

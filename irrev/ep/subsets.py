@@ -25,7 +25,7 @@ from irrev.binning import SpikeBins
 from irrev.ep.maxent import maxent_ep
 from irrev.errors import InputError
 
-METHOD_VERSION = 3  # raise it when numbers change
+METHOD_VERSION = 4  # raise it when numbers change
 
 
 def draw_subset(units: NDArray[np.int64], size: int, draw: int, seed: int) -> NDArray[np.int64]:
