@@ -7,6 +7,7 @@ from irrev.binning import SpikeBins
 from irrev.ep.crossfit import block_sums, cross_fit
 from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.maxent import maxent_ep
+from irrev.ep.limits import limited
 from irrev.ep.objective import Dual
 from irrev.ep.observables import DensePairs
 from irrev.ep.validation import bootstrap, cut_blocks, noise_fraction, pooled
@@ -200,12 +201,11 @@ def coverage(chain, n_recordings, n_steps):
         fits = cross_fit(samples, block, block_sums(samples, block, 50), deal_blocks(50, 5, rng))
         tests = [f.test for f in fits]
         n = np.array([t.n_steps for t in tests])
-        truth = [
-            population.value(
-                float(f.fit.theta @ population.mean), pairs.reverse_values(f.fit.theta)
-            )
-            for f in fits
-        ]
+        truth = []
+        for f in fits:
+            reverse = pairs.reverse_values(f.fit.theta)
+            ahead, back = limited(-reverse, reverse, f.fit.limit)
+            truth.append(population.value(population.average(ahead), back))
         train = np.array([f.fit.value_train for f in fits])
         widening = np.sqrt(1 + noise_fraction(train, tests, n))
         draws = bootstrap(tests, [block[f.rows] for f in fits], rng, bin_s=0.01, draws=300)
