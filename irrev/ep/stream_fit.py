@@ -1,31 +1,32 @@
 """One fold's fit as a conversation: it asks for sums over the recording and is told them.
 
 The ascent is that of `irrev.ep.solvers.lbfgs`: quasi-Newton directions in the metric of
-independent units, a line search, every iterate rescaled on validation, the best kept, stopped
-after a few iterates without gain. Here it is a generator, so that the folds of an estimate go on
+independent units, a line search, every iterate rescaled and cut at a limit on validation
+(`irrev.ep.limits`), the best kept, stopped after a few iterates without gain. Here it is a generator, so that the folds of an estimate go on
 together and one reading of the recording serves all of them.
 
-A line search asks for several steps at once: a question to workers takes milliseconds, one more
-step on values that they hold next to nothing.
+A search asks for several steps at once, that of the scale for all limits: a question to workers
+takes milliseconds, one more step on values that they hold next to nothing.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil, inf, log, log2
 
 import numpy as np
-from numpy.typing import NDArray
 
-from irrev.ep.ascent import MAX_SCALE, MIN_GAIN, Fit
+from irrev.ep.ascent import MAX_SCALE, Fit
+from irrev.ep.limits import MIN_GAIN, Scaled, limits_of
 from irrev.ep.metric import PairMetric
 from irrev.ep.objective import SEARCH_TOLERANCE
 from irrev.ep.solvers import MAX_ITERATIONS, MEMORY, PATIENCE, TOLERANCE, History, two_loop
-from irrev.ep.stream_work import HELD, TRAIN, Along, Ask, Tilt
+from irrev.ep.stream_sums import Array
+from irrev.ep.stream_work import HELD, TRAIN, Ask, Cut, Tilt
 
-Array = NDArray[np.float64]
 SUM_BITS = 50  # 4 n 2^bits < 2^53 for n weights of at most 2^bits
 FIRST_STEPS = (0.5, 1.0, 2.0)  # a quasi-Newton step is near 1
 FIRST_SCALES = (0.25, 0.6, 1.0, MAX_SCALE)
+CURRENT_SCALES = (0.5, 1.0, 2.0, 2.0 * MAX_SCALE)
 MOST_POINTS = 24  # of a line search; 4 to 6 are usual
 GROWTH = 4.0  # of an open bracket
 
@@ -34,6 +35,7 @@ GROWTH = 4.0  # of an open bracket
 class Told:
     """Answers of all batches to one question, joined in the order of the recording."""
 
+    cuts: list[Array]  # each (pair, 4, cell of the part)
     tilts: list[Array]  # each (step, 4, cell of the part)
     gradient: Array | None  # (pair,) integers
 
@@ -59,52 +61,35 @@ class FoldEnd:
     newton: Array  # (pair,) rescaled on validation
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """f and its derivatives at one step of a line search."""
-
-    step: float
-    value: float
-    gain: float
-    curvature: float
-    top: float  # largest exponent
-    total: float  # sum of exp(exponent - top)
-
-
 def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
     """Fit one fold: yields questions, is sent the answers, returns the fit."""
     size = data.mean.size
     theta, gradient = np.zeros(size), 2.0 * data.mean
     history: History = []
-    train = Line(data.n_train, TRAIN, "line", 0.0, 0.0, inf, FIRST_STEPS)
-    best, value_train = (theta, 0.0, 0.0, 0.0), 0.0  # theta, scale, value, log-normaliser
+    train = Line(data.n_train, 0.0, 0.0, inf)
+    best, found, value_train = theta, Scaled(0.0, inf, 0.0, 0.0), 0.0
     curve, since, converged, version = [(0.0, 0.0)], 0, False, 0
     cargo = Ask(data.fold, version)
-    asked_train = False
     for _ in range(MAX_ITERATIONS):
         direction = two_loop(gradient, history, data.metric.inverse)
         start = float(gradient @ direction)
         if converged := start <= TOLERANCE:
             break
-        slope = float(direction @ data.mean)
-        line = replace(train, forward=float(theta @ data.mean), slope=slope)
+        line = replace(train, forward=float(theta @ data.mean), slope=float(direction @ data.mean))
         cargo = replace(cargo, direction=direction.astype(np.float32))
-        point, told = yield from search(line, cargo, start)
-        if asked_train:
-            value_train, asked_train = _value_train(data, best, told), False
+        point, told = yield from search(Search(line, start), cargo, Tilt(TRAIN, FIRST_STEPS))
+        value_train = _value_train(data, found, told, value_train)
         theta = theta + point.step * direction
-        held = float(theta @ data.held_mean)
         cargo = Ask(data.fold, version, move=point.step, shift=point.top, bits=_bits(data.n_train))
-        scale = Line(data.n_held, HELD, "scale", 0.0, held, MAX_SCALE, FIRST_SCALES)
-        scaled, told = yield from search(scale, cargo, 2.0 * held)
         version += 1
+        scaled, told = yield from rescale(data, cargo)
         cargo = Ask(data.fold, version)
         curve.append((point.value, scaled.value))
-        since = 0 if scaled.value > (1.0 + MIN_GAIN) * best[2] else since + 1
-        if scaled.value > best[2]:
-            best = (theta, scaled.step, scaled.value, scaled.step * held - scaled.value)
-            cargo = replace(cargo, before=(Tilt(TRAIN, (scaled.step,), "scale"),))
-            asked_train = True
+        since = 0 if scaled.value > (1.0 + MIN_GAIN) * found.value else since + 1
+        if scaled.value > found.value:
+            best, found = theta, scaled
+            cut = Cut(TRAIN, tuple((s, found.limit) for s in (0.0, found.scale)))
+            cargo = replace(cargo, cuts=(cut,))
         separable = point.value > log(data.n_train)
         if separable or since >= PATIENCE:
             converged = not separable
@@ -119,19 +104,19 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
     current = data.metric.inverse(data.mean)
     slope = float(current @ data.held_mean)
     cargo = replace(cargo, direction=current.astype(np.float32), held_only=True)
-    line = Line(data.n_held, HELD, "change", 0.0, slope, 2.0 * MAX_SCALE, (0.5, 1.0, 2.0, 3.0))
-    newton, told = yield from search(line, cargo, 2.0 * slope)
-    if asked_train:
-        value_train = _value_train(data, best, told)
+    line = Line(data.n_held, 0.0, slope, 2.0 * MAX_SCALE)
+    tilt = Tilt(HELD, CURRENT_SCALES, "change")
+    newton, told = yield from search(Search(line, 2.0 * slope), cargo, tilt)
+    value_train = _value_train(data, found, told, value_train)
     curves = np.array(curve).T
     fit = Fit(
-        theta=best[1] * best[0],
-        scale=best[1],
+        theta=found.scale * best,
+        scale=found.scale,
         train=curves[0],
         validation=curves[1],
         value_train=value_train,
-        log_normaliser=best[3],
-        limit=inf,
+        log_normaliser=found.log_normaliser,
+        limit=found.limit_scaled,
         saturated=value_train > log(data.n_train),
         converged=converged,
         passes=float(len(curve) - 1),
@@ -143,10 +128,61 @@ def _bits(n: int) -> int:
     return SUM_BITS - ceil(log2(max(n, 2)))
 
 
-def _value_train(data: FoldData, best: tuple[Array, float, float, float], told: Told) -> float:
-    """Read the training value of the best iterate off an answer."""
-    forward = best[1] * float(best[0] @ data.mean)
-    return forward - (log_total(told.tilts[0][0]) - log(data.n_train))
+def rescale(data: FoldData, cargo: Ask) -> Generator[Ask, Told, tuple[Scaled, Told]]:
+    """Choose scale and limit of an iterate by the rule of `irrev.ep.limits.rescale`.
+
+    Parameters
+    ----------
+    data
+        What the fold knows.
+    cargo
+        Question that the first one is added to, with the move to the iterate; its answer is
+        returned.
+    """
+    limits = limits_of(data.n_train)
+    steps = (0.0, *FIRST_SCALES)
+    pairs = tuple((s, limit) for limit in limits for s in steps)
+    first = yield replace(cargo, cuts=(Cut(HELD, pairs),))
+    searches: list[tuple[float, Search]] = []
+    for limit, sums in zip(limits, np.split(first.cuts[0], len(limits)), strict=True):
+        slope = _clipped_mean(sums[0], data.n_held)
+        one = Search(Line(data.n_held, 0.0, slope, MAX_SCALE), 2.0 * slope)
+        one.add(steps, _uncounted(sums))
+        searches.append((limit, one))
+        if not sums[0, 0].any():
+            break  # larger limits change nothing
+    while pairs := tuple((s, limit) for limit, one in searches for s in one.wanted):
+        told = yield Ask(cargo.fold, cargo.version + 1, cuts=(Cut(HELD, pairs),))
+        sums = iter(_uncounted(told.cuts[0])[:, None])
+        for _, one in searches:
+            if wanted := one.wanted:
+                one.add(wanted, next(sums))
+    best = Scaled(0.0, limits[0], 0.0, 0.0)
+    for limit, one in searches:
+        point = one.best
+        if point.value > (1.0 + MIN_GAIN) * best.value:
+            normaliser = point.step * one.line.slope - point.value
+            best = Scaled(point.step, limit, point.value, normaliser)
+    return best, first
+
+
+def _value_train(data: FoldData, found: Scaled, told: Told, known: float) -> float:
+    """Read the training value of the best iterate off an answer, if that was asked."""
+    if not told.cuts:
+        return known
+    still, tilted = told.cuts[0]
+    forward = found.scale * _clipped_mean(still, data.n_train)
+    return forward - log(float(tilted[1].sum()) / data.n_train)
+
+
+def _clipped_mean(sums: Array, n: int) -> float:
+    """Return the mean of clip(a, -B, B) from the sums at step 0, shape (4, cell)."""
+    return -float(sums[2].sum()) / n
+
+
+def _uncounted(sums: Array) -> Array:
+    """Make sums of a cut those of a tilt whose tops are 0."""
+    return np.concatenate([np.zeros_like(sums[:, :1]), sums[:, 1:]], axis=1)
 
 
 # --- line search ---------------------------------------------------------------------------------
@@ -154,49 +190,86 @@ def _value_train(data: FoldData, best: tuple[Array, float, float, float], told: 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What a line search goes along: f(s) = forward + s slope - ln mean exp(y(s))."""
+    """What a search goes along: f(s) = forward + s slope - ln mean exp(y(s))."""
 
     n: int  # transitions
-    part: int
-    along: Along
     forward: float
     slope: float
     upper: float  # largest step
-    steps: tuple[float, ...]  # tried first
 
 
-def search(line: Line, cargo: Ask, start: float) -> Generator[Ask, Told, tuple[Point, Told]]:
-    """Maximise f along a line; `cargo` goes with the first question.
+@dataclass(frozen=True, slots=True)
+class Point:
+    """f and its derivatives at one step of a line search."""
 
-    Parameters
-    ----------
-    line
-        Where to search.
-    cargo
-        Question that the first one adds its steps to; its answer is returned.
-    start
-        Slope of f at step 0; the search ends at a slope `SEARCH_TOLERANCE` times that.
+    step: float
+    value: float
+    gain: float
+    curvature: float
+    top: float  # largest exponent
+    total: float  # sum of exp(exponent - top)
+
+
+class Search:
+    """Maximises f along a line from sums at the steps that it wants.
+
+    `start` is the slope of f at step 0; the search ends at a slope `SEARCH_TOLERANCE` times that.
+    """
+
+    def __init__(self, line: Line, start: float) -> None:
+        self.line, self.start = line, start
+        self._points: list[Point] = []
+
+    def add(self, steps: Sequence[float], sums: Array) -> None:
+        """Take sums at some steps, shape (step, 4, cell)."""
+        self._points += [_point(self.line, s, x) for s, x in zip(steps, sums, strict=True)]
+
+    @property
+    def best(self) -> Point:
+        """The best point so far; step 0 where f falls."""
+        line = self.line
+        if self.start <= 0:
+            return Point(0.0, line.forward, self.start, 0.0, 0.0, float(line.n))
+        beyond = [p for p in self._points if p.value > log(line.n)]
+        if beyond and line.upper == inf:
+            return min(beyond, key=lambda p: p.step)
+        still_rising = [p for p in self._points if p.step == line.upper and p.gain > 0]
+        return (still_rising or [min(self._points, key=lambda p: abs(p.gain))])[0]
+
+    @property
+    def wanted(self) -> tuple[float, ...]:
+        """The next step: Newton on the slope inside the bracket; none where it is found."""
+        line, points, start = self.line, self._points, self.start
+        cap = log(line.n)
+        best = min(points, key=lambda p: abs(p.gain))
+        if start <= 0 or abs(best.gain) <= SEARCH_TOLERANCE * start or len(points) >= MOST_POINTS:
+            return ()
+        if line.upper == inf and any(p.value > cap for p in points):
+            return ()
+        low = max((p.step for p in points if p.gain > 0), default=0.0)
+        high = min((p.step for p in points if p.gain <= 0), default=line.upper)
+        if low >= line.upper:
+            return ()  # f still rises at the largest step
+        step = best.step + best.gain / best.curvature if best.curvature > 0 else inf
+        ceiling = high if high < inf else GROWTH * low
+        if not low < step < ceiling:
+            step = 0.5 * (low + high) if high < inf else ceiling
+        return (step,)
+
+
+def search(one: Search, cargo: Ask, tilt: Tilt) -> Generator[Ask, Told, tuple[Point, Told]]:
+    """Maximise f along a line; the first question, of the steps of `tilt`, goes with `cargo`.
 
     Returns
     -------
-        The best step (0 where f falls), and the first answer.
+        The best step, and the first answer.
     """
-    points: list[Point] = []
-    steps, first, ask = line.steps, None, cargo
-    while steps:
-        told = yield replace(ask, tilts=(Tilt(line.part, steps, line.along),))
-        points += [_point(line, s, x) for s, x in zip(steps, told.tilts[-1], strict=True)]
-        if first is None:
-            first, ask = told, Ask(cargo.fold, cargo.version + (cargo.move is not None))
-        steps = _next_steps(line, points, start)
-    assert first is not None
-    if start <= 0:
-        return Point(0.0, line.forward, start, 0.0, 0.0, float(line.n)), first
-    beyond = [p for p in points if p.value > log(line.n)]
-    if beyond and line.upper == inf:
-        return min(beyond, key=lambda p: p.step), first
-    still_rising = [p for p in points if p.step == line.upper and p.gain > 0]
-    return (still_rising or [min(points, key=lambda p: abs(p.gain))])[0], first
+    first = yield replace(cargo, tilts=(tilt,))
+    one.add(tilt.steps, first.tilts[-1])
+    while steps := one.wanted:
+        told = yield Ask(cargo.fold, cargo.version, tilts=(replace(tilt, steps=steps),))
+        one.add(steps, told.tilts[-1])
+    return one.best, first
 
 
 def _point(line: Line, step: float, sums: Array) -> Point:
@@ -206,28 +279,3 @@ def _point(line: Line, step: float, sums: Array) -> Point:
     mean = first / total
     value = line.forward + step * line.slope - (top + log(total / line.n))
     return Point(step, value, line.slope - mean, second / total - mean**2, top, total)
-
-
-def log_total(sums: Array) -> float:
-    """Return the logarithm of a sum of exponentials given cell by cell, shape (4, cell)."""
-    top = float(sums[0].max())
-    return top + log(float((np.exp(sums[0] - top) * sums[1]).sum()))
-
-
-def _next_steps(line: Line, points: list[Point], start: float) -> tuple[float, ...]:
-    """Choose the next step: Newton on the slope inside the bracket; none where it is found."""
-    cap = log(line.n)
-    best = min(points, key=lambda p: abs(p.gain))
-    if start <= 0 or abs(best.gain) <= SEARCH_TOLERANCE * start or len(points) >= MOST_POINTS:
-        return ()
-    if line.upper == inf and any(p.value > cap for p in points):
-        return ()
-    low = max((p.step for p in points if p.gain > 0), default=0.0)
-    high = min((p.step for p in points if p.gain <= 0), default=line.upper)
-    if low >= line.upper:
-        return ()  # f still rises at the largest step
-    step = best.step + best.gain / best.curvature if best.curvature > 0 else inf
-    ceiling = high if high < inf else GROWTH * low
-    if not low < step < ceiling:
-        step = 0.5 * (low + high) if high < inf else ceiling
-    return (step,)

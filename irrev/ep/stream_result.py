@@ -15,7 +15,8 @@ from irrev.ep.chunks import Cells, Recording, cut_chunks
 from irrev.ep.metric import pair_matrix, pair_metric
 from irrev.ep.result import MaxEntEp
 from irrev.ep.stream_fit import FoldEnd
-from irrev.ep.stream_work import Array, BlockCounts, HeldSums, Index
+from irrev.ep.stream_sums import Array, HeldSums, Index
+from irrev.ep.stream_work import BlockCounts
 from irrev.ep.validation import BLOCK_TIMES, MIN_SUB_BLOCKS, pooled, reversal_test
 from irrev.stats import circular_block_counts, integrated_autocorrelation_time
 

@@ -5,10 +5,12 @@ of it along the present direction (`c`), 16 bytes a transition and fold, and ans
 below. Transitions without a spike at either end have g = 0: they are counted, not computed.
 
     tilt        per cell and step s: top = max y and the sums of e, e d, e d^2,
-                e = exp(y - top), y = -(a + s c) or -s a or -s c, d = dy/ds             (1)
-    gradient    sum_t q_t g_t,  q_t = round(2^bits exp(-a_t - shift))                   (2)
+                e = exp(y - top), y = -(a + s c) or -s c, d = dy/ds                     (1)
+    cut         per cell, step s and limit B: the number with |a| > B and the sums of
+                e, e d, e d^2, e = exp(s d), d = -clip(a, -B, B)                        (2)
+    gradient    sum_t q_t g_t,  q_t = round(2^bits exp(-a_t - shift))                   (3)
 
-Sums over cells are added by the asker in the order of the recording, and the weights of (2) are
+Sums over cells are added by the asker in the order of the recording, and the weights of (3) are
 integers whose sums stay below 2^53: every number is the same bit for bit however the recording is
 cut and whoever computes it.
 
@@ -18,6 +20,7 @@ then told theta and direction again.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 import numpy as np
@@ -26,10 +29,9 @@ from numpy.typing import NDArray
 from irrev.ep import kernels
 from irrev.ep.chunks import Cells, Recording
 from irrev.ep.metric import pair_matrix, pair_vector
+from irrev.ep.stream_sums import Array, HeldSums, Index, cut_sums, stretch_sums, tilted_sums
 
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
-Along = Literal["line", "scale", "change"]  # a + s c, s a, s c
+Along = Literal["line", "change"]  # a + s c, s c
 TRAIN, HELD, TEST = 0, 1, 2
 MOST_KEPT = 64  # memories of one process: folds of recordings measured side by side
 KEEP_BYTES = 2**27  # of chunks that a process keeps as read, of all recordings together
@@ -67,17 +69,25 @@ class Tilt:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """Ask for eq. (2) on the cells of one part, for some steps and limits."""
+
+    part: int
+    pairs: tuple[tuple[float, float], ...]  # step, limit in nats
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Questions about one fold, answered in the order of the fields."""
 
     fold: int
     version: int  # moves made before; a batch that counts otherwise has lost its memory
     move: float | None = None  # a += move c
-    before: tuple[Tilt, ...] = ()
+    cuts: tuple[Cut, ...] = ()
     direction: NDArray[np.floating] | None = None  # c = direction . g
     held_only: bool = False  # c on validation only
     tilts: tuple[Tilt, ...] = ()
-    shift: float | None = None  # ask for eq. (2) on training
+    shift: float | None = None  # ask for eq. (3) on training
     bits: int = 0
     restore: NDArray[np.floating] | None = None  # a = theta . g
 
@@ -87,6 +97,7 @@ class Answer:
     """What one batch found for one fold."""
 
     lost: bool
+    cuts: list[Array]  # each (pair, 4, cells of the part)
     tilts: list[Array]  # each (step, 4, cells of the part)
     gradient: Array | None = None  # (pair,) integers
 
@@ -147,7 +158,7 @@ class _Fold:
         self.quiet = batch.cells.size - batch.busy
         self.n_units = batch.recording.n_units
         self.memory = _recall(batch, ask)
-        self.answer = Answer(self.memory is None, [])
+        self.answer = Answer(self.memory is None, [], [])
         self.part = batch.part_of_cell(ask.fold)
         self.total = None if ask.shift is None else kernels.PairTotal(self.n_units)
         self.matrices = [
@@ -168,7 +179,7 @@ class _Fold:
         if self.ask.move is not None:
             self.kept.a += self.ask.move * self.kept.c
             self.kept.version += 1
-        self.answer.tilts += [self._tilt(t) for t in self.ask.before]
+        self.answer.cuts += [self._cut(cut) for cut in self.ask.cuts]
 
     def use(self, chunk: "Chunk", cells: slice, offset: int) -> None:
         """Take the products with one chunk."""
@@ -188,13 +199,20 @@ class _Fold:
             self.answer.gradient = pair_vector(self.total.antisymmetric())
         self.answer.tilts += [self._tilt(t) for t in self.ask.tilts]
 
+    def _cut(self, cut: Cut) -> Array:
+        rows, busy, quiet = self._cells(cut.part)
+        return cut_sums(self.kept.a[rows], busy, quiet, cut.pairs)
+
     def _tilt(self, tilt: Tilt) -> Array:
-        chosen = self.part == tilt.part
-        rows = np.repeat(chosen, self.busy)
-        busy, quiet = self.busy[chosen], self.quiet[chosen]
+        rows, busy, quiet = self._cells(tilt.part)
         start = -self.kept.a[rows] if tilt.along == "line" else 0.0
-        slope = -(self.kept.a if tilt.along == "scale" else self.kept.c)[rows]
-        return np.stack([_tilted(start + s * slope, slope, busy, quiet) for s in tilt.steps])
+        slope = -self.kept.c[rows]
+        return np.stack([tilted_sums(start + s * slope, slope, busy, quiet) for s in tilt.steps])
+
+    def _cells(self, part: int) -> tuple[NDArray[np.bool_], Index, Index]:
+        """Return the busy transitions of a part, and how many busy and quiet ones a cell has."""
+        chosen = self.part == part
+        return np.repeat(chosen, self.busy), self.busy[chosen], self.quiet[chosen]
 
 
 def _recall(batch: Batch, ask: Ask) -> _Memory | None:
@@ -211,32 +229,6 @@ def _recall(batch: Batch, ask: Ask) -> _Memory | None:
         return None
     _kept.move_to_end(key)
     return kept
-
-
-def _tilted(y: Array, slope: Array, busy: Index, quiet: Index) -> Array:
-    """Return eq. (1) for cells with given numbers of transitions, shape (4, cell)."""
-    top = run_tops(y, busy, quiet)
-    e = np.exp(y - np.repeat(top, busy))
-    first = e * slope
-    total = run_sums(e, busy) + quiet * np.exp(-top)
-    return np.stack([top, total, run_sums(first, busy), run_sums(first * slope, busy)])
-
-
-def run_sums(x: Array, counts: Index) -> Array:
-    """Sum runs of the given lengths, shape (run,); an empty run sums to 0."""
-    out, some = np.zeros(counts.size), counts > 0
-    if some.any():
-        out[some] = np.add.reduceat(x, (np.cumsum(counts) - counts)[some])
-    return out
-
-
-def run_tops(y: Array, counts: Index, quiet: Index) -> Array:
-    """Return the largest value of each run, whose quiet members are 0."""
-    out, some = np.where(quiet > 0, 0.0, -np.inf), counts > 0
-    if some.any():
-        edges = (np.cumsum(counts) - counts)[some]
-        out[some] = np.maximum(out[some], np.maximum.reduceat(y, edges))
-    return out
 
 
 def coupling_matrix(theta: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -319,18 +311,6 @@ def count_block(recording: Recording, cells: Cells, chunks: list[tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldSums:
-    """Sums of one series a = theta . g over short stretches of one block, in order."""
-
-    n: Index  # (stretch,) transitions
-    a: Array  # sum of a
-    square: Array  # sum of a^2
-    top: Array  # max of -a
-    e: Array  # sum of exp(-a - top)
-    e2: Array  # sum of exp(-a - top)^2
-
-
-@dataclass(frozen=True, slots=True)
 class Block:
     """One block, and the fold whose couplings were not fitted on it."""
 
@@ -346,20 +326,29 @@ def count_blocks(
     return [count_block(recording, *block) for block in blocks]
 
 
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """Couplings that are evaluated on blocks on which they were not fitted."""
+
+    theta: Array  # (pair,)
+    limit: float = inf  # of |theta . g|, nats
+
+
 def evaluate_blocks(
     recording: Recording,
     blocks: list[Block],
-    thetas: dict[int, list[Array]],
+    tested: dict[int, list[Tested]],
     stretch: int,
     series: bool,
 ) -> list[tuple[list[HeldSums], Array | None]]:
     """Evaluate the couplings of each block's fold on it; blocks of a fold follow one another."""
     found = []
-    matrices, fold = [], -1
+    limits, matrices, fold = [], [], -1
     for block in blocks:
         if block.fold != fold:
-            fold, matrices = block.fold, [coupling_matrix(t) for t in thetas[block.fold]]
-        found.append(_evaluate(recording, block, matrices, stretch, series))
+            fold, limits = block.fold, [t.limit for t in tested[block.fold]]
+            matrices = [coupling_matrix(t.theta) for t in tested[block.fold]]
+        found.append(_evaluate(recording, block, matrices, limits, stretch, series))
     return found
 
 
@@ -367,6 +356,7 @@ def _evaluate(
     recording: Recording,
     block: Block,
     matrices: list[NDArray[np.floating]],
+    limits: list[float],
     stretch: int,
     series: bool,
 ) -> tuple[list[HeldSums], Array | None]:
@@ -379,9 +369,9 @@ def _evaluate(
         size, label = _stretches(part.size, stretch, chunk)
         busy = np.bincount(label, minlength=size.size)
         rows = np.arange(chunk.starts.size)
-        for k, matrix in enumerate(matrices):
-            a = chunk.values(rows, matrix)
-            sums[k].append(_stretch_sums(a, busy, size))
+        for k, (matrix, limit) in enumerate(zip(matrices, limits, strict=True)):
+            a = np.clip(chunk.values(rows, matrix), -limit, limit)
+            sums[k].append(stretch_sums(a, busy, size))
             if series and k == 0:
                 values.append(_spread(a, chunk, part.size))
     found = [HeldSums(*(np.concatenate(x) for x in zip(*s, strict=True))) for s in sums]
@@ -394,15 +384,6 @@ def _stretches(size: Index, stretch: int, chunk: Chunk) -> tuple[Index, Index]:
     counts = np.full(int(pieces.sum()), stretch)
     counts[np.cumsum(pieces) - 1] = size - (pieces - 1) * stretch
     return counts, (np.cumsum(pieces) - pieces)[chunk.cell] + chunk.place // stretch
-
-
-def _stretch_sums(a: Array, busy: Index, size: Index) -> tuple[NDArray[Any], ...]:
-    quiet = size - busy
-    top = run_tops(-a, busy, quiet)
-    e = np.exp(-a - np.repeat(top, busy))
-    still = quiet * np.exp(-top)
-    sums = [run_sums(x, busy) for x in (a, a**2, e, e**2)]
-    return size, sums[0], sums[1], top, sums[2] + still, sums[3] + still * np.exp(-top)
 
 
 def _spread(a: Array, chunk: Chunk, size: Index) -> Array:

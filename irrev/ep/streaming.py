@@ -40,17 +40,16 @@ from irrev.ep.metric import pair_metric
 from irrev.ep.result import MaxEntEp
 from irrev.ep.stream_fit import FoldData, FoldEnd, Told, fit_fold
 from irrev.ep.stream_result import Plan, make_result, readable
+from irrev.ep.stream_sums import Array, HeldSums, Index
 from irrev.ep.stream_work import (
     HELD,
     TRAIN,
     Answer,
-    Array,
     Ask,
     Batch,
     Block,
     BlockCounts,
-    HeldSums,
-    Index,
+    Tested,
     answer,
     count_blocks,
     evaluate_blocks,
@@ -200,16 +199,20 @@ def _evaluate(
     found: dict[int, tuple[list[HeldSums], Array | None]] = {}
     for first in range(0, len(ends), at_once):
         folds = range(first, min(first + at_once, len(ends)))
-        thetas = {f: [ends[f].fit.theta, ends[f].newton, ends[f].current] for f in folds}
+        tested = {f: _tested(ends[f]) for f in folds}
         blocks = [b for f in folds for b in np.flatnonzero(plan.fold_of_block == f).tolist()]
         tests = [Block(int(plan.fold_of_block[b]), *plan.of_block(b)) for b in blocks]
         args = [
-            (plan.recording, share, thetas, plan.stretch, trajectory)
+            (plan.recording, share, tested, plan.stretch, trajectory)
             for share in deal(tests, crew.size)
         ]
         found |= zip(blocks, collect(crew.each(evaluate_blocks, args)), strict=True)
     ordered = [found[b] for b in range(plan.fold_of_block.size)]
     return [sums for sums, _ in ordered], [series for _, series in ordered]
+
+
+def _tested(end: FoldEnd) -> list[Tested]:
+    return [Tested(end.fit.theta, end.fit.limit), Tested(end.newton), Tested(end.current)]
 
 
 def deal(pieces: Sequence[T], size: int) -> list[Sequence[T]]:
@@ -324,16 +327,24 @@ class Conversation:
         return self.crew.each(answer, args)[k]
 
     def _join(self, ask: Ask, answers: list[Answer]) -> Told:
-        tilts = []
-        for i, tilt in enumerate((*ask.before, *ask.tilts)):
-            ids = [
-                ids[batch.part_of_cell(ask.fold) == tilt.part]
-                for ids, batch in zip(self.cell_ids, self.batches, strict=True)
+        order = {p: self._order(ask.fold, p) for p in (TRAIN, HELD)}
+        cuts, tilts = (
+            [
+                np.concatenate([getattr(a, kind)[i] for a in answers], axis=2)[:, :, order[q.part]]
+                for i, q in enumerate(getattr(ask, kind))
             ]
-            order = np.argsort(np.concatenate(ids))
-            tilts.append(np.concatenate([a.tilts[i] for a in answers], axis=2)[:, :, order])
+            for kind in ("cuts", "tilts")
+        )
         sums = [a.gradient for a in answers if a.gradient is not None]
-        return Told(tilts, np.sum(sums, axis=0) if sums else None)
+        return Told(cuts, tilts, np.sum(sums, axis=0) if sums else None)
+
+    def _order(self, fold: int, part: int) -> Index:
+        """Return the order of the recording among the cells of a part, as batches tell them."""
+        ids = [
+            ids[batch.part_of_cell(fold) == part]
+            for ids, batch in zip(self.cell_ids, self.batches, strict=True)
+        ]
+        return np.argsort(np.concatenate(ids))
 
 
 @dataclass(slots=True)
