@@ -2,8 +2,9 @@
 
 The ascent is that of `irrev.ep.solvers.lbfgs`: quasi-Newton directions in the metric of
 independent units, a line search, every iterate rescaled and cut at a limit on validation
-(`irrev.ep.limits`), the best kept, stopped after a few iterates without gain. Here it is a generator, so that the folds of an estimate go on
-together and one reading of the recording serves all of them.
+(`irrev.ep.limits`), the best kept, stopped after a few iterates without gain. Here it is a
+generator, so that the folds of an estimate go on together and one reading of the recording serves
+all of them.
 
 A search asks for several steps at once, that of the scale for all limits: a question to workers
 takes milliseconds, one more step on values that they hold next to nothing.

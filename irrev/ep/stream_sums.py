@@ -69,34 +69,13 @@ def cut_sums(a: Array, busy: Index, quiet: Index, pairs: Sequence[tuple[float, f
     return out
 
 
-@dataclass(frozen=True, slots=True)
-class HeldSums:
-    """Sums of one series a = theta . g over short stretches of one block, in order."""
-
-    n: Index  # (stretch,) transitions
-    a: Array  # sum of a
-    square: Array  # sum of a^2
-    top: Array  # max of -a
-    e: Array  # sum of exp(-a - top)
-    e2: Array  # sum of exp(-a - top)^2
-
-
-def stretch_sums(a: Array, busy: Index, size: Index) -> tuple[NDArray[Any], ...]:
-    """Return the fields of `HeldSums` for runs of which some transitions are busy."""
-    quiet = size - busy
-    top = run_tops(-a, busy, quiet)
-    e = np.exp(-a - np.repeat(top, busy))
-    still = quiet * np.exp(-top)
-    sums = [run_sums(x, busy) for x in (a, a**2, e, e**2)]
-    return size, sums[0], sums[1], top, sums[2] + still, sums[3] + still * np.exp(-top)
-
-
 class _Layers:
     """Values of runs, told apart by the limits between which they lie."""
 
     def __init__(self, a: Array, busy: Index, limits: Array) -> None:
         self._n, self._runs = limits.size, busy.size
-        layer = np.searchsorted(np.concatenate([-limits[::-1], limits]), a)
+        below = np.nextafter(-limits[::-1], -np.inf)  # a value at a limit is not beyond it
+        layer = np.searchsorted(np.concatenate([below, limits]), a)
         label = np.repeat(np.arange(busy.size) * self._layers, busy) + layer
         counts = np.bincount(label, minlength=self._runs * self._layers)
         counts = counts.reshape(self._runs, self._layers).T
@@ -121,3 +100,25 @@ class _Layers:
         sums = sums.reshape(self._runs, self._layers).T
         sums[self._n + 1 :] += sums[: self._n][::-1]  # both signs of a layer
         return np.cumsum(sums[self._n : 2 * self._n], axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeldSums:
+    """Sums of one series a = theta . g over short stretches of one block, in order."""
+
+    n: Index  # (stretch,) transitions
+    a: Array  # sum of a
+    square: Array  # sum of a^2
+    top: Array  # max of -a
+    e: Array  # sum of exp(-a - top)
+    e2: Array  # sum of exp(-a - top)^2
+
+
+def stretch_sums(a: Array, busy: Index, size: Index) -> tuple[NDArray[Any], ...]:
+    """Return the fields of `HeldSums` for runs of which some transitions are busy."""
+    quiet = size - busy
+    top = run_tops(-a, busy, quiet)
+    e = np.exp(-a - np.repeat(top, busy))
+    still = quiet * np.exp(-top)
+    sums = [run_sums(x, busy) for x in (a, a**2, e, e**2)]
+    return size, sums[0], sums[1], top, sums[2] + still, sums[3] + still * np.exp(-top)

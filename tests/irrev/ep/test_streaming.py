@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irrev.binning import SpikeBins
-from irrev.ep import stream_work, streaming
+from irrev.ep import stream_fit, stream_work, streaming
 from irrev.ep.chunks import MappedBins, cut_cells, save_bins
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.streaming import Alone, stream_ep
@@ -79,18 +79,47 @@ def test_stream_ep__no_number_depends_on_what_is_kept_or_sent_at_once(
     assert not stream_work._read, "chunks are dropped with the estimate"
 
 
-def test_stream_ep__agrees_with_the_recording_in_memory(bins, whole):
-    """Other points of the line searches, other pieces of the bootstrap: within a tenth of it."""
+@pytest.fixture(scope="module")
+def bursting() -> SpikeBins:
+    """A hundred units, every second of which leads the next; thrice half of all fire."""
+    rng = np.random.default_rng(0)
+    states = rng.random((6000, 100)) < 0.02
+    states[1:, 1::2] |= states[:-1, ::2] & (rng.random((5999, 50)) < 0.3)
+    for start in np.sort(rng.choice(5980, 3, replace=False)):
+        states[start : start + 6] |= rng.random((6, 100)) < 0.5
+    return SpikeBins.from_dense(states, 0.01)
+
+
+@pytest.mark.parametrize("recording", ["bins", "bursting"])
+def test_stream_ep__agrees_with_the_recording_in_memory(recording, request):
+    """The value within a hundredth of the interval: line searches end at other points.
+
+    The ends of the interval come of other pieces of the bootstrap.
+    """
+    bins = request.getfixturevalue(recording)
     est = maxent_ep(bins, solver="lbfgs", **OPTIONS)
+    streamed = stream_ep(bins, **OPTIONS)
     width = est.high - est.low
-    assert whole.value == pytest.approx(est.value, abs=0.05 * width)
-    assert whole.train == pytest.approx(est.train, rel=0.02)
-    assert whole.low == pytest.approx(est.low, abs=0.25 * width)
-    assert whole.high == pytest.approx(est.high, abs=0.25 * width)
-    assert whole.p == est.p
-    assert whole.statistic == pytest.approx(est.statistic, rel=1e-5)
-    assert whole.n_steps == est.n_steps
-    np.testing.assert_allclose(whole.theta, est.theta, atol=0.05 * np.abs(est.theta).max())
+    for name in ("value", "certified", "fold_values"):
+        np.testing.assert_allclose(getattr(streamed, name), getattr(est, name), atol=0.01 * width)
+    assert streamed.train == pytest.approx(est.train, rel=0.001)
+    assert streamed.ess == pytest.approx(est.ess, rel=0.01)
+    assert streamed.low == pytest.approx(est.low, abs=0.25 * width)
+    assert streamed.high == pytest.approx(est.high, abs=0.25 * width)
+    assert streamed.p == est.p
+    assert streamed.statistic == pytest.approx(est.statistic, rel=1e-5)
+    assert streamed.n_steps == est.n_steps
+    np.testing.assert_allclose(streamed.theta, est.theta, atol=0.01 * np.abs(est.theta).max())
+
+
+def test_stream_ep__a_limit_keeps_bursts_from_carrying_the_average(bursting, monkeypatch):
+    """One burst that training has not seen took the value below -1 nat a step."""
+    whole = stream_ep(bursting, **OPTIONS)
+    assert whole.low > 0.3
+    assert whole.ess > 50
+    same(stream_ep(bursting, chunk=300, crew=Shuffled(3), **OPTIONS), whole)
+    monkeypatch.setattr(stream_fit, "limits_of", lambda n_train: (200.0,))
+    assert stream_ep(bursting, **OPTIONS).value < -1.0
 
 
 def test_stream_ep__workers_that_forget_are_told_again(bins, whole):
