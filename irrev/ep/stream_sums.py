@@ -97,7 +97,7 @@ class _Layers:
 
     def _within(self, x: Array) -> Array:
         sums = np.bincount(self._label, x, self._runs * self._layers)
-        sums = sums.reshape(self._runs, self._layers).T
+        sums = sums.reshape(self._runs, self._layers).T.astype(np.float64, copy=False)
         sums[self._n + 1 :] += sums[: self._n][::-1]  # both signs of a layer
         return np.cumsum(sums[self._n : 2 * self._n], axis=0)
 
