@@ -202,6 +202,7 @@ def make_result(
             for h, e in zip(fitted, ends, strict=True)
         ),
         fold_values=values,
+        fold_limits=np.array([e.fit.limit for e in ends]),
         fold_steps=n_steps,
         curve_train=ends[0].fit.train,
         curve_validation=ends[0].fit.validation,

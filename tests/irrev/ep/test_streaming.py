@@ -55,7 +55,7 @@ class Forgetful(Alone):
 
 
 def same(a, b, rtol=0.0):
-    for name in (*NUMBERS, "theta", "fold_values", "null_values", "curve_train"):
+    for name in (*NUMBERS, "theta", "fold_values", "fold_limits", "null_values", "curve_train"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=rtol, err_msg=name)
 
 
@@ -102,6 +102,7 @@ def test_stream_ep__agrees_with_the_recording_in_memory(recording, request):
     width = est.high - est.low
     for name in ("value", "certified", "fold_values"):
         np.testing.assert_allclose(getattr(streamed, name), getattr(est, name), atol=0.01 * width)
+    np.testing.assert_allclose(streamed.fold_limits, est.fold_limits, rtol=0.01)
     assert streamed.train == pytest.approx(est.train, rel=0.001)
     assert streamed.ess == pytest.approx(est.ess, rel=0.01)
     assert streamed.low == pytest.approx(est.low, abs=0.25 * width)
