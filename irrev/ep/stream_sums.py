@@ -74,16 +74,18 @@ class _Layers:
 
     def __init__(self, a: Array, busy: Index, limits: Array) -> None:
         self._n, self._runs = limits.size, busy.size
-        below = np.nextafter(-limits[::-1], -np.inf)  # a value at a limit is not beyond it
-        layer = np.searchsorted(np.concatenate([below, limits]), a)
-        label = np.repeat(np.arange(busy.size) * self._layers, busy) + layer
-        counts = np.bincount(label, minlength=self._runs * self._layers)
+        size, layer = np.abs(a), np.zeros(a.size, np.int8)
+        for limit in limits:
+            layer += size > limit
+        layer *= 2 * (a > 0).view(np.int8) - 1
+        self._label = np.repeat(np.arange(busy.size) * self._layers + self._n, busy)
+        self._label += layer
+        counts = np.bincount(self._label, minlength=self._runs * self._layers)
         counts = counts.reshape(self._runs, self._layers).T
         # (limit, run): values below the negative limit, and above the limit.
         self.below = np.cumsum(counts[: self._n], axis=0)[::-1]
         self.above = np.cumsum(counts[: self._n : -1], axis=0)[::-1]
-        inside = np.flatnonzero((layer > 0) & (layer < 2 * self._n))
-        self._a, self._label = a[inside], label[inside]
+        self._d = -np.clip(a, -limits[-1], limits[-1])  # beyond the last one: not used
 
     @property
     def _layers(self) -> int:
@@ -91,9 +93,9 @@ class _Layers:
 
     def sums(self, step: float) -> tuple[Array, Array, Array]:
         """Sum e, e d and e d^2 of eq. (2) over what no limit cuts, each (limit, run)."""
-        e = np.exp(-step * self._a)
-        first = -e * self._a
-        return self._within(e), self._within(first), self._within(-first * self._a)
+        e = np.exp(step * self._d)
+        first = e * self._d
+        return self._within(e), self._within(first), self._within(first * self._d)
 
     def _within(self, x: Array) -> Array:
         sums = np.bincount(self._label, x, self._runs * self._layers)
