@@ -8,10 +8,10 @@ for antisymmetric g. Where test samples hold what training never saw (a burst in
 units fire), theta . g is an extrapolation, and without B a single sample can carry the whole
 reverse average: the held-out value is then a large negative number that says nothing. B is one of
 
-    1/8, 1/4, 1/2, ... nats up to ln(n / 10)                                      (2)
+    1/8, 1/4, 1/2, ... nats up to ln(n) / 2                                       (2)
 
-for n training samples, the last being where one sample would weigh as much as a tenth of them.
-Validation chooses B together with the scale c; a larger B must gain one part in a hundred.
+for n training samples: between -B and B lies then all that they support, ln n nats. Validation
+chooses B together with the scale c; a larger B must gain one part in a hundred.
 
 Observables that are not antisymmetric have no limit.
 
@@ -28,7 +28,6 @@ from numpy.typing import NDArray
 from irrev.ep.objective import Dual
 
 FIRST = 0.125  # nats
-FEW = 10  # samples that must stand behind the largest weight
 MIN_GAIN = 0.01  # a smaller relative gain on validation is within its noise
 
 
@@ -55,7 +54,7 @@ def limits_of(n_train: int) -> tuple[float, ...]:
     >>> limits_of(100)
     (0.125, 0.25, 0.5, 1.0, 2.0, 2.302585092994046)
     """
-    top = max(log(n_train / FEW), 1.0)
+    top = max(log(n_train) / 2, 1.0)
     doubled = FIRST * np.exp2(np.arange(64))
     return (*doubled[doubled < top].tolist(), top)
 

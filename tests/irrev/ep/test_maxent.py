@@ -6,8 +6,8 @@ import pytest
 from irrev.binning import SpikeBins
 from irrev.ep.crossfit import block_sums, cross_fit
 from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
-from irrev.ep.maxent import maxent_ep
 from irrev.ep.limits import limited
+from irrev.ep.maxent import maxent_ep
 from irrev.ep.objective import Dual
 from irrev.ep.observables import DensePairs
 from irrev.ep.validation import bootstrap, cut_blocks, noise_fraction, pooled
