@@ -352,6 +352,7 @@ register(
         Variable("added_high", ("estimate",), "float", "nat", "upper end of the interval"),
         Variable("n_observables", ("estimate",), "int", "1", "observables fitted"),
         Variable("held_out", ("estimate",), "bool", "1", "false: biased upwards"),
+        Variable("note", ("estimate",), "text", "", "why there is no value"),
     ],
 )
 

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 
 from irrev.binning import SpikeBins, bin_spikes
 from irrev.ep.chunks import MappedBins, Rows
-from irrev.ep.estimates import estimates_table, of_methods
+from irrev.ep.estimates import estimates_table, of_methods, without_value
 from irrev.ep.further import further_estimates, is_fold, joined_tables
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.records import couplings, maxent_row, trajectory
 from irrev.ep.result import MaxEntEp
 from irrev.ep.spike_files import save_spikes
 from irrev.ep.streaming import Alone, stream_ep
+from irrev.errors import InputError
 from irrev.readers.selection import Selection, select_units
 from storage.inputs import load_input, open_input
 from storage.repository import StoreRef
@@ -86,12 +87,18 @@ def _results(ep: MaxEntEp, chosen: Selection, start: float) -> dict[str, xr.Data
 def measure_further(
     ref: StoreRef, at: str, group: str, config: dict[str, Any], seed: int, name: str, device: str
 ) -> dict[str, xr.Dataset]:
-    """Compute one further estimate (`irrev.ep.further`) of a recording."""
+    """Compute one further estimate (`irrev.ep.further`) of a recording.
+
+    What a recording cannot answer (areas that it does not name) is a row with the reason: the
+    other estimates stand.
+    """
     chosen, bins = read_bins(ref, at, group, config)
     spans = np.asarray(config["selection"], dtype=np.float64)
-    table = further_estimates(
-        name, chosen.dataset, bins, spans, config, **statistics(config), seed=seed, device=device
-    )
+    options = statistics(config) | {"seed": seed, "device": device}
+    try:
+        table = further_estimates(name, chosen.dataset, bins, spans, config, **options)
+    except InputError as error:
+        table = without_value(name, str(error), bins)
     return {"estimates": table}
 
 

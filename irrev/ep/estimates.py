@@ -35,6 +35,7 @@ class Estimate:
     added_high: float = nan
     n_observables: int = 0
     held_out: bool = True  # False: biased upwards
+    note: str = ""  # why there is no value
 
 
 def estimates_table(rows: Sequence[Estimate]) -> xr.Dataset:
@@ -43,7 +44,7 @@ def estimates_table(rows: Sequence[Estimate]) -> xr.Dataset:
     width = np.array(columns["bin_s"], np.float64)
     spikes = np.array(columns["spikes_per_step"], np.float64)
     out: dict[str, tuple[str, np.ndarray]] = {}
-    for name in ("family", "label"):
+    for name in ("family", "label", "note"):
         out[name] = ("estimate", np.array(columns[name], object))
     for name in ("bin_s", "spikes_per_step", "p", "added", "added_low", "added_high"):
         out[name] = ("estimate", np.array(columns[name], np.float64))
@@ -56,6 +57,13 @@ def estimates_table(rows: Sequence[Estimate]) -> xr.Dataset:
     out["n_observables"] = ("estimate", np.array(columns["n_observables"], np.int64))
     out["held_out"] = ("estimate", np.array(columns["held_out"], bool))
     return xr.Dataset(out)
+
+
+def without_value(name: str, reason: str, bins: SpikeBins) -> xr.Dataset:
+    """Return the table of a question that a recording cannot answer (`irrev.ep.further`)."""
+    family = name.partition(" ")[0]
+    scale = (bins.bin_s, spikes_per_step(bins))
+    return estimates_table([Estimate(family, family, *scale, value=nan, note=reason)])
 
 
 def of_maxent(ep: MaxEntEp, family: str, label: str) -> Estimate:

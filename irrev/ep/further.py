@@ -75,7 +75,8 @@ def joined_tables(
     Parameters
     ----------
     found
-        Tables, and the folds of families cut by `in_folds`.
+        Tables, and the folds of families cut by `in_folds`; where one has no value, its family
+        has none.
     level, draws, seed
         As for `further_estimates`.
     """
@@ -84,8 +85,15 @@ def joined_tables(
         if is_partial(one):
             folds.setdefault(family_of(one), []).append(one)
     tables: list[xr.Dataset] = []
+    unanswered: set[str] = set()
     for one in found:
         if not is_partial(one):
+            family = str(one["family"].values[0])
+            if family in NESTED and one["note"].values[0]:
+                folds.pop(family, None)
+                if family in unanswered:
+                    continue  # every fold says so
+                unanswered.add(family)
             tables.append(one)
         elif parts := folds.pop(family_of(one), None):
             rows = joined_rows(parts, level=level, draws=draws, seed=seed)

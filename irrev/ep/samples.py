@@ -6,7 +6,7 @@ that the sets "pair" and "pair" + "delayed" nest. Values are of a whole sample: 
 window x lag they bound the entropy production per step, whatever the process remembers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from numbers import Real
@@ -205,6 +205,8 @@ def build_samples(
 
 
 def _check_sets(observables: Sequence[str], lag: int, window: int) -> tuple[str, ...]:
+    if not isinstance(observables, str | Iterable):
+        raise InputError(f"observables is {observables!r}; name sets, e.g. ['pair'].")
     names = (observables,) if isinstance(observables, str) else tuple(observables)
     unknown = [name for name in names if name not in SETS]
     if unknown or not names or len(set(names)) != len(names):

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from numbers import Integral
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,7 @@ MESSAGE_BYTES = 2**26  # of block sums or couplings that travel to or from a wor
 T = TypeVar("T")
 
 
+@runtime_checkable
 class Crew(Protocol):
     """Who does the work: this process, or workers elsewhere."""
 
@@ -144,6 +145,8 @@ def stream_ep(
     True
     """
     crew = Alone() if crew is None else crew
+    if not isinstance(crew, Crew):
+        raise InputError(f"crew is {crew!r}; leave it out, or pass a crew such as Alone(2).")
     check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
     plan, rngs = make_plan(recording, folds, n_blocks, chunk, seed)
     counts = _count(plan, crew)

@@ -46,8 +46,10 @@ def further(ds: xr.Dataset, extras: Extras) -> tuple[list[Picture], list[TableBl
         rows += [_row(name, table.isel(estimate=j)) for j in range(table.sizes["estimate"])]
         families = table["family"].to_numpy().astype(str)
         for family in dict.fromkeys(families) if k < DETAILED else ():
-            part = table.isel(estimate=np.flatnonzero(families == family))
-            pictures.append(_family(family, part, name))
+            answered = (families == family) & np.isfinite(table["ep_rate"].to_numpy())
+            if answered.any():
+                part = table.isel(estimate=np.flatnonzero(answered))
+                pictures.append(_family(family, part, name))
     head = ["recording", "question", "estimate", "EP bound, nat/s", "nat per spike", "p", "adds"]
     title = "Further estimates" + (f", first {LISTED} recordings" if done.size > LISTED else "")
     return pictures, [TableBlock(title, head, rows)] if rows else []
@@ -77,7 +79,7 @@ def _row(name: str, row: xr.Dataset) -> list[str]:
         name,
         str(row["family"].item()),
         str(row["label"].item()) + ("" if bool(row["held_out"]) else " (biased upwards)"),
-        interval(row, "ep_rate"),
+        interval(row, "ep_rate") or (str(row["note"].item()) if "note" in row else ""),
         interval(row, "ep_per_spike"),
         f"{p:.3g}" if np.isfinite(p) else "",
         added,

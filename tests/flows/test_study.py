@@ -8,6 +8,8 @@ import xarray as xr
 
 from flows.config import load
 from irrev import schema
+from irrev.report.page import part_key
+from irrev.report.spikes import further as further_section
 from storage.pending import Pending
 from storage.repository import Repository
 from tests.flows.conftest import write_recording
@@ -140,7 +142,13 @@ def test_spikes__further_estimates_are_pieces_of_the_same_shard(project):
     from flows.spikes import spikes
 
     write_recording(project().parent / "data" / "driven.npz", 1)
-    further = {"sweep": ["20 ms"], "orders": ["lin", "pair"], "memory": 2, "methods": True}
+    further = {
+        "sweep": ["20 ms"],
+        "orders": ["lin", "pair"],
+        "memory": 2,
+        "areas": True,  # which these recordings do not name
+        "methods": True,
+    }
     config = project(
         flows__spikes__further=further, flows__spikes__ep={"trajectory": True, "folds": 4}
     )
@@ -152,9 +160,20 @@ def test_spikes__further_estimates_are_pieces_of_the_same_shard(project):
     assert families.count("orders") == 2
     assert families.count("memory") == 2
     assert table["label"].values[families.index("sweep")] == "20 ms"
+    for name in ("within", "areas"):
+        assert families.count(name) == 1
+        note = table["note"].values[families.index(name)]
+        assert note == "the recording names no areas; leave `areas` out."
     counting = table.isel(estimate=table["label"].values.tolist().index("counting"))
     assert not bool(counting["held_out"])
-    row = store.read("results/spikes/maxent").load().isel(shard=0)
+    rows = store.read("results/spikes/maxent").load()
+    pictures, (block,) = further_section(
+        rows, {part_key("estimates", str(rows["shard"].values[0])): table}
+    )
+    assert len(block.rows) == table.sizes["estimate"]
+    assert sum("names no areas" in cell for cells in block.rows for cell in cells) == 2
+    assert len(pictures) == len({*families} - {"within", "areas"})  # nothing to draw there
+    row = rows.isel(shard=0)
     path = schema.validate(
         store.read("results/spikes/trajectory/pair/driven/all").load(), "spikes/trajectory"
     )

@@ -6,6 +6,7 @@ import xarray as xr
 
 from irrev import schema
 from irrev.binning import bin_spikes
+from irrev.ep.estimates import without_value
 from irrev.ep.further import (
     further_estimates,
     further_names,
@@ -92,6 +93,23 @@ def test_further_estimates__near_pairs_carry_what_neighbours_do(units):
     assert found["added_low"].values[0] > found["added_high"].values[1]
     with pytest.raises(InputError, match="no positions"):
         table(units.drop_vars("x_um"), "distances")
+
+
+def test_joined_tables__what_a_recording_cannot_answer_is_one_row(units):
+    """Every fold of `within` says that there are no areas; `orders` stands."""
+    bins = bin_spikes(units, bin_s=0.01)
+    names = in_folds(["orders", "within", "areas"], FIT["folds"])
+    tables = [
+        table(units, n) if n.startswith("orders") else without_value(n, "names no areas", bins)
+        for n in names
+    ]
+    found = joined_tables(tables, level=0.95, draws=100, seed=1)
+    schema.validate(found, "spikes/estimates")
+    assert found["family"].values.tolist() == ["orders", "orders", "within", "areas"]
+    assert found["note"].values.tolist() == ["", "", "names no areas", "names no areas"]
+    assert np.isfinite(found["ep_rate"].values).tolist() == [True, True, False, False]
+    whole = joined_tables([table(units, "orders")], level=0.95, draws=100, seed=1)
+    xr.testing.assert_identical(found.isel(estimate=[0, 1]), whole)
 
 
 def test_in_folds__folds_apart_give_the_rows_of_all_together(units):

@@ -148,6 +148,7 @@ def test_maxent_ep__user_supplied_observables_with_their_reverse():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"observables": None}, "observables is None; name sets"),
         ({"observables": ("pears",)}, "pears.*use some of lin, pair"),
         ({"observables": ("pair", "pair")}, "each once"),
         ({"observables": ("delayed",)}, "set window to 2"),

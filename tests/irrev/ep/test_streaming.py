@@ -198,6 +198,8 @@ def test_stream_ep__says_what_is_wrong():
         stream_ep(short)
     with pytest.raises(InputError, match="2 folds"):
         stream_ep(short, folds=2)
+    with pytest.raises(InputError, match="crew is 3; leave it out"):
+        stream_ep(one, crew=3)
     with pytest.raises(InputError, match="chunk is 0; use 1"):
         stream_ep(short, chunk=0)
     with pytest.raises(InputError, match=r"recording is a ndarray; pass SpikeBins"):
