@@ -31,7 +31,7 @@ from irrev.readers import open_source
 from irrev.readers.selection import conditions
 from storage.repository import Repository, StoreRef
 from tasks.cluster import use_client
-from tasks.entropy_production import infer_many
+from tasks.entropy_production import infer_many, measure_further, measure_maxent
 from tasks.study import infer_subsets
 
 GROUP = "inputs/spikes/recording"
@@ -82,6 +82,13 @@ def further(ref: StoreRef, at: str, shared: dict[str, Any], width: float, run: i
     return found["estimates"]["ep_per_step"].values.tolist()
 
 
+def warm_up(ref: StoreRef, at: str, config: dict[str, Any]) -> None:
+    """Import what the pieces need, in each worker, and load the compiled kernels."""
+    place = (ref, at, GROUP, config | {"further": FURTHER}, 0)
+    measure_maxent(*place, methods=True)
+    measure_further(*place, "orders 0", "cpu")
+
+
 def cpu_s() -> float:
     """Return the processor time of a worker."""
     return time.process_time()
@@ -106,12 +113,7 @@ def compare(
                     Client(cluster, direct_to_workers=True) as client,
                 ):
                     use_client(client)
-                    warm = shared | {"bin": 10 * width, "further": FURTHER}
-                    for k in range(n):  # imports and compiled kernels
-                        infer_many(
-                            "warm", f"w{run}{n}{k}", ref, at, GROUP, warm, 0, ["sweep 0.2"],
-                            False, "cpu", None, LIMIT_S,
-                        )  # fmt: skip
+                    client.run(warm_up, ref, at, shared | {"bin": 10 * width})
                     before, load = client.run(cpu_s), os.getloadavg()[0]
                     start, own = time.perf_counter(), time.process_time()
                     found = call(ref, at, shared, width, 10 * run + n)

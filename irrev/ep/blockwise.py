@@ -143,22 +143,23 @@ def fit_blockwise(
         Folds to fit, ascending; default all. `merge_folds` puts parts together, bit for bit.
     """
     fold, n_blocks = fold_of_block[block], fold_of_block.size
-    forward, odd = _sums(observables, block, n_blocks)
+    n_folds = int(fold_of_block.max()) + 1
+    chosen = range(n_folds) if only is None else only
+    totals, gram = _sums(observables, block, fold_of_block, chosen)
     out = {name: np.zeros(n_blocks) for name in SERIES}
     out["n"] += np.bincount(block, minlength=n_blocks)
     theta, certified, train = np.zeros(observables.n_observables), 0.0, 0.0
-    n_folds = int(fold_of_block.max()) + 1
-    for k in range(n_folds) if only is None else only:
+    for k in chosen:
         held = (k + 1) % n_folds
         groups = [fold == k, fold == held, (fold != k) & (fold != held)]
         rows = [np.flatnonzero(group) for group in groups]
         if min(r.size for r in rows) < 2:
             continue
         inside = fold_of_block == k
-        rest = ~inside & (fold_of_block != held)
-        training = Dual(observables.take(rows[2]), _total(forward, rest) / rows[2].size)
-        mean = _total(forward, fold_of_block == held) / rows[1].size
-        validation = with_limits(Dual(observables.take(rows[1]), mean), rows[2].size)
+        rest, other = totals[k]
+        training = Dual(observables.take(rows[2]), rest / rows[2].size)
+        held_out = Dual(observables.take(rows[1]), other / rows[1].size)
+        validation = with_limits(held_out, rows[2].size)
         fitted = fit(training, guarded(validation), k)
         a, r = limited(*both_values(observables.take(rows[0]), fitted.theta), fitted.limit)
         shift = float(r.max())
@@ -176,16 +177,24 @@ def fit_blockwise(
         **{name: x[None] for name, x in out.items()},
         certified=np.array([certified]),
         train=np.array([train]),
-        gram=(odd @ odd.T)[None],
+        gram=gram[None],
         theta=(theta,),
         fold_of_block=fold_of_block,
     )
 
 
 def _sums(
-    observables: Observables, block: NDArray[np.int64], n_blocks: int
-) -> tuple[Array, Array]:
-    """Return block sums forward, and those of the odd part in units of the observables' sizes."""
+    observables: Observables,
+    block: NDArray[np.int64],
+    fold_of_block: NDArray[np.int64],
+    folds: Sequence[int],
+) -> tuple[dict[int, tuple[Array, Array]], Array]:
+    """Return sums over training and validation blocks of some folds, and the gram of all blocks.
+
+    The gram is that of the odd part of block sums, in units of the observables' sizes. In memory
+    is one number for each block and observable, two if some observables are not odd.
+    """
+    n_blocks, n_folds = fold_of_block.size, int(fold_of_block.max()) + 1
     forward = np.zeros((n_blocks, observables.n_observables))
     odd = forward if observables.odd else np.zeros_like(forward)
     size = observables.metric().size
@@ -196,7 +205,12 @@ def _sums(
         forward[b] = part.total(ones)
         if not observables.odd:
             odd[b] = 0.5 * (forward[b] - part.reverse_total(ones))
-    return forward, odd / size
+    totals = {}
+    for k in folds:
+        held = fold_of_block == (k + 1) % n_folds
+        totals[k] = (_total(forward, ~held & (fold_of_block != k)), _total(forward, held))
+    odd /= size
+    return totals, odd @ odd.T
 
 
 def _total(sums: Array, inside: NDArray[np.bool_]) -> Array:
