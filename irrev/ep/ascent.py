@@ -37,7 +37,7 @@ class Fit:
     value_train: float  # training value of `theta`, nats
     log_normaliser: float  # ln <exp(theta . g~)> on validation (on training without it)
     limit: float  # of |theta . g|, nats; inf: none
-    saturated: bool  # `value_train` is above the cap ln n: no finite maximum
+    saturated: bool  # no finite maximum: above the cap ln n, or at the largest limit instead
     converged: bool  # stopped by its own rule, not by the limit on iterations
     passes: float  # value and gradient over the training samples; one product is 1/2
 
@@ -81,6 +81,7 @@ class Ascent:
         self._curve = [(0.0, 0.0)]
         # Best so far: couplings before rescaling, what validation chose, training value there.
         self._best = (self.theta, Scaled(0.0, inf, 0.0, 0.0), 0.0)
+        self._saturated = False
         if start is not None and start.any():
             self.passes += 0.5
             slope = float(start @ train.mean)
@@ -144,6 +145,8 @@ class Ascent:
             track = self.train
             own = value_at(track.dual, track.forward, track.reverse, found)
             self._best = (self.theta, found, own)
+            limits = () if self.held is None else self.held.dual.limits
+            self._saturated = self.separable and found.at_top(limits)
         self.stopped = self.separable or self._since >= self._patience
 
     def _rescaled(self, value: float) -> Scaled:
@@ -165,7 +168,7 @@ class Ascent:
             value_train=value_train,
             log_normaliser=found.log_normaliser,
             limit=found.limit_scaled,
-            saturated=value_train > self.train.dual.cap,
+            saturated=self._saturated or value_train > self.train.dual.cap,
             converged=converged,
             passes=self.passes,
         )

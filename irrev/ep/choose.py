@@ -116,6 +116,7 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
         value_train=value_train,
         log_normaliser=found.log_normaliser,
         limit=found.limit_scaled,
-        saturated=value_train > train.cap,
+        saturated=value_train > train.cap
+        or (found.at_top(validation.limits) and any(f.saturated for f in fits)),
         passes=sum(f.passes for f in fits) + 0.5,
     )

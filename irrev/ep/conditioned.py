@@ -158,7 +158,7 @@ def conditioned_ep(
     )
 
 
-def changes(states: ArrayLike, *, lag: int = 1) -> NDArray[np.int64]:
+def changes(states: SpikeBins | ArrayLike, *, lag: int = 1) -> NDArray[np.int64]:
     """Return how many units differ between the ends of each step, shape (time,).
 
     Examples
@@ -166,13 +166,13 @@ def changes(states: ArrayLike, *, lag: int = 1) -> NDArray[np.int64]:
     >>> changes(np.array([[0, 1], [1, 0], [1, 0]])).tolist()
     [2, 0, 0]
     """
-    s = np.asarray(states)
+    s = _states(states)
     out = np.zeros(s.shape[0], np.int64)
     out[: s.shape[0] - lag] = np.sum(s[lag:] != s[:-lag], axis=1)
     return out
 
 
-def changed_unit(states: ArrayLike) -> NDArray[np.int64]:
+def changed_unit(states: SpikeBins | ArrayLike) -> NDArray[np.int64]:
     """Return which unit changes in each step, -1 for none, shape (time,).
 
     Raises
@@ -180,7 +180,7 @@ def changed_unit(states: ArrayLike) -> NDArray[np.int64]:
     InputError
         If two units change in one step.
     """
-    s = np.asarray(states)
+    s = _states(states)
     differ = s[1:] != s[:-1]
     most = int(differ.sum(axis=1).max(initial=0))
     if most > 1:
@@ -188,6 +188,13 @@ def changed_unit(states: ArrayLike) -> NDArray[np.int64]:
     out = np.full(s.shape[0], -1)
     out[:-1] = np.where(differ.any(axis=1), differ.argmax(axis=1), -1)
     return out
+
+
+def _states(given: SpikeBins | ArrayLike) -> NDArray[np.generic]:
+    s = given.to_dense() if isinstance(given, SpikeBins) else np.asarray(given)
+    if s.ndim != 2:
+        raise InputError(f"states have shape {s.shape}; pass (time, unit).")
+    return s
 
 
 @dataclass(frozen=True, slots=True)

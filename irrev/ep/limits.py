@@ -45,6 +45,10 @@ class Scaled:
         """Largest |h|, nats; inf: none."""
         return self.scale * self.limit if self.scale else inf
 
+    def at_top(self, limits: tuple[float, ...]) -> bool:
+        """Whether |h| may reach the largest limit: samples would support a larger one."""
+        return bool(limits and self.scale) and self.limit_scaled >= limits[-1]
+
 
 def limits_of(n_train: int) -> tuple[float, ...]:
     """Return the limits of eq. (2), ascending, for a number of training samples.

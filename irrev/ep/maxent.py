@@ -90,7 +90,7 @@ def maxent_ep(
     n_blocks
         Contiguous blocks dealt to the folds at random.
     solver
-        "lbfgs", "l1", "newton", "bb", "chord", or "auto" to choose (`irrev.ep.choose`).
+        "lbfgs", "sizes", "l1", "newton", "bb", "chord", or "auto" to choose (`irrev.ep.choose`).
     level
         Level of the interval.
     draws

@@ -31,7 +31,7 @@ class MaxEntEp:
     statistic: float  # quadratic entropy production that the test compares, nats per step
     null_values: NDArray[np.float64]  # (null_draws,) the same for random directions
     ess: float  # samples that carry the reverse average, smallest fold
-    saturated: bool  # a fold reached the cap ln n: its value is clipped
+    saturated: bool  # a fold shows all that its samples can: at the cap ln n or the largest limit
     fold_values: NDArray[np.float64]  # (folds,) nats per step
     fold_limits: NDArray[np.float64]  # (folds,) largest |theta . g| of a sample, nats; inf: none
     fold_steps: NDArray[np.int64]  # (folds,) test transitions
@@ -98,7 +98,9 @@ class MaxEntEp:
         if self.value == self.low == self.high == 0:
             found.append("no direction of time held up in any fold: the value is zero by choice")
         if self.saturated:
-            found.append("a fold reached the cap ln n: the true value may be larger")
+            found.append(
+                "a fold shows all that its samples can (cap ln n): the true value may be larger"
+            )
         if self.ess < max(WEAK_ESS, WEAK_ESS_FRACTION * float(self.fold_steps.min())):
             found.append(f"only {self.ess:.0f} effective samples carry the reverse average")
         if self.value > 0 and self.certified <= 0:

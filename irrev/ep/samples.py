@@ -34,6 +34,7 @@ DEGREE = {
     "given": 1,
     "angles": 0,
 }  # of a set in the states
+MAX_SIZE = 1e90  # of real states: their third power still is a number
 MAX_TRIPLE_UNITS = 128  # a million observables
 
 Index = NDArray[np.int64]
@@ -163,10 +164,7 @@ def build_samples(
     names = _check_sets(observables, lag, window)
     if isinstance(bins, SpikeBins):
         if not bins.indices.size:
-            raise InputError(
-                f"no unit spikes in these {bins.n_bins:,} bins; check that spikes and intervals "
-                "count time from the same moment."
-            )
+            raise no_spikes(bins.n_bins)
         return _spikes(bins, names, lag, window)
     if hasattr(bins, "rows"):
         raise InputError("the recording lies in files; use irrev.stream_ep.")
@@ -186,7 +184,10 @@ def build_samples(
     if (
         coding == "real" and states.dtype.kind == "f" and states.size
     ):  # sets of several degrees share ridges: near 1
-        unit = float(_power(np.mean(np.abs(states - states.mean(axis=0)))))
+        size = float(np.mean(np.abs(states - states.mean(axis=0))))
+        if size and not 1 / MAX_SIZE < size < MAX_SIZE:
+            raise InputError(f"states vary by {size:.3g}; give them in a unit nearer to that.")
+        unit = float(_power(size))
         states = states if unit == 1.0 else states / unit
     record = DenseSteps(states, starts, lag)
     return Samples(
@@ -201,6 +202,14 @@ def build_samples(
         lost=0.0,
         drift=0.0,
         unit=unit,
+    )
+
+
+def no_spikes(n_bins: int) -> InputError:
+    """Say that a recording holds no spike."""
+    return InputError(
+        f"no unit spikes in these {n_bins:,} bins; check that spikes and intervals count time "
+        "from the same moment."
     )
 
 

@@ -69,6 +69,7 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
     history: History = []
     train = Line(data.n_train, 0.0, 0.0, inf)
     best, found, value_train = theta, Scaled(0.0, inf, 0.0, 0.0), 0.0
+    limits, saturated = limits_of(data.n_train), False
     curve, since, converged, version = [(0.0, 0.0)], 0, False, 0
     cargo = Ask(data.fold, version)
     for _ in range(MAX_ITERATIONS):
@@ -87,11 +88,11 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
         cargo = Ask(data.fold, version)
         curve.append((point.value, scaled.value))
         since = 0 if scaled.value > (1.0 + MIN_GAIN) * found.value else since + 1
+        separable = point.value > log(data.n_train)
         if scaled.value > found.value:
-            best, found = theta, scaled
+            best, found, saturated = theta, scaled, separable and scaled.at_top(limits)
             cut = Cut(TRAIN, tuple((s, found.limit) for s in (0.0, found.scale)))
             cargo = replace(cargo, cuts=(cut,))
-        separable = point.value > log(data.n_train)
         if separable or since >= PATIENCE:
             converged = not separable
             break
@@ -118,7 +119,7 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
         value_train=value_train,
         log_normaliser=found.log_normaliser,
         limit=found.limit_scaled,
-        saturated=value_train > log(data.n_train),
+        saturated=saturated or value_train > log(data.n_train),
         converged=converged,
         passes=float(len(curve) - 1),
     )

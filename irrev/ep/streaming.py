@@ -38,6 +38,7 @@ from irrev.binning import SpikeBins
 from irrev.ep.chunks import Cells, HeldBins, Recording, cut_cells
 from irrev.ep.metric import pair_metric
 from irrev.ep.result import MaxEntEp
+from irrev.ep.samples import no_spikes
 from irrev.ep.stream_fit import FoldData, FoldEnd, Told, fit_fold
 from irrev.ep.stream_result import Plan, make_result, readable
 from irrev.ep.stream_sums import Array, HeldSums, Index
@@ -135,7 +136,8 @@ def stream_ep(
     Raises
     ------
     InputError
-        If there are fewer than two units, too few transitions, or an argument leaves its range.
+        If there are fewer than two units, no spikes, too few transitions, or an argument leaves
+        its range.
 
     Examples
     --------
@@ -150,6 +152,8 @@ def stream_ep(
     check_options(folds=folds, n_blocks=n_blocks, level=level, draws=draws, null_draws=null_draws)
     plan, rngs = make_plan(recording, folds, n_blocks, chunk, seed)
     counts = _count(plan, crew)
+    if not any(c.either.any() for c in counts):
+        raise no_spikes(int(np.diff(plan.recording.segments).sum()))
     sums = np.stack([c.total for c in counts])
     ends = _fit(plan, counts, sums, crew)
     tests, series = _evaluate(plan, ends, trajectory, crew)

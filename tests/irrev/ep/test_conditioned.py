@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from irrev.binning import SpikeBins
 from irrev.ep.conditioned import area_ep, changed_unit, changes, conditioned_ep
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.multipartite import multipartite_ep
@@ -86,6 +87,14 @@ def test_area_ep__finds_the_area_that_is_driven():
     assert est.low[0, 1] <= 1e-3
     np.testing.assert_array_equal(est.n_pairs, [[3, 9], [9, 3]])
     np.testing.assert_array_equal(est.value, est.value.T)
+
+
+def test_changes__takes_spikes_as_they_are_binned(rng):
+    spikes = rng.random((60, 4)) < 0.3
+    bins = SpikeBins.from_dense(spikes, 0.01)
+    np.testing.assert_array_equal(changes(bins), changes(spikes))
+    with pytest.raises(InputError, match=r"shape \(60,\)"):
+        changes(spikes[:, 0])
 
 
 def test_changed_unit__refuses_two_changes_in_one_step():

@@ -94,6 +94,18 @@ def test_maxent_ep__a_limit_costs_nothing_beyond_the_interval_without_bursts(mon
     assert found.value > 0.95 * free.value
 
 
+@pytest.mark.parametrize("back", [0.0, 1e-6])
+def test_maxent_ep__a_limit_does_not_hide_that_samples_are_too_few(back, rng):
+    """No step back was seen: the value stays far below the truth, and says so."""
+    place = np.cumsum(rng.choice([1, 0, -1], 3_000, p=[0.5, 0.5 - back, back])) % 3
+    bins = SpikeBins.from_dense(np.eye(3, dtype=bool)[place], 1.0)
+    for found in (irrev.maxent_ep(bins, null_draws=19), irrev.stream_ep(bins, null_draws=19)):
+        assert found.value < 5.0
+        assert found.saturated
+        assert "true value may be larger" in str(found)
+    assert not irrev.maxent_ep(bursting(rng, 20), null_draws=19).saturated
+
+
 def test_maxent_ep__a_trajectory_keeps_the_limit(rng):
     """sigma = h - ln Z with |h| within the limit of its fold."""
     est = irrev.maxent_ep(bursting(rng, 20), null_draws=19, trajectory=True)

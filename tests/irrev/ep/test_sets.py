@@ -159,3 +159,9 @@ def test_maxent_ep__user_supplied_observables_with_their_reverse():
 def test_maxent_ep__says_how_to_mend_bad_sets(options, message):
     with pytest.raises(InputError, match=message):
         maxent_ep(MIXED.sample(500, np.random.default_rng(0)), **options)
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_maxent_ep__refuses_states_whose_products_are_no_numbers(size, rng):
+    with pytest.raises(InputError, match="states vary by"):
+        maxent_ep(size * rng.normal(size=(500, 2)))

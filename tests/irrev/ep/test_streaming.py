@@ -193,6 +193,8 @@ def test_stream_ep__says_what_is_wrong():
     one = SpikeBins.from_dense(np.ones((500, 1), bool), 0.01)
     with pytest.raises(InputError, match="1 units"):
         stream_ep(one)
+    with pytest.raises(InputError, match="no unit spikes in these 500 bins"):
+        stream_ep(SpikeBins.from_dense(np.zeros((500, 3), bool), 0.01))
     short = SpikeBins.from_dense(np.ones((100, 3), bool), 0.01)
     with pytest.raises(InputError, match="99 transitions for 50 blocks"):
         stream_ep(short)
