@@ -327,7 +327,7 @@ def count_blocks(
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class Couplings:
     """Couplings that are evaluated on blocks on which they were not fitted."""
 
     theta: Array  # (pair,)
@@ -337,7 +337,7 @@ class Tested:
 def evaluate_blocks(
     recording: Recording,
     blocks: list[Block],
-    tested: dict[int, list[Tested]],
+    couplings: dict[int, list[Couplings]],
     stretch: int,
     series: bool,
 ) -> list[tuple[list[HeldSums], Array | None]]:
@@ -346,8 +346,8 @@ def evaluate_blocks(
     limits, matrices, fold = [], [], -1
     for block in blocks:
         if block.fold != fold:
-            fold, limits = block.fold, [t.limit for t in tested[block.fold]]
-            matrices = [coupling_matrix(t.theta) for t in tested[block.fold]]
+            fold, limits = block.fold, [t.limit for t in couplings[block.fold]]
+            matrices = [coupling_matrix(t.theta) for t in couplings[block.fold]]
         found.append(_evaluate(recording, block, matrices, limits, stretch, series))
     return found
 

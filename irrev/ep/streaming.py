@@ -50,7 +50,7 @@ from irrev.ep.stream_work import (
     Batch,
     Block,
     BlockCounts,
-    Tested,
+    Couplings,
     answer,
     count_blocks,
     evaluate_blocks,
@@ -206,11 +206,11 @@ def _evaluate(
     found: dict[int, tuple[list[HeldSums], Array | None]] = {}
     for first in range(0, len(ends), at_once):
         folds = range(first, min(first + at_once, len(ends)))
-        tested = {f: _tested(ends[f]) for f in folds}
+        couplings = {f: _couplings(ends[f]) for f in folds}
         blocks = [b for f in folds for b in np.flatnonzero(plan.fold_of_block == f).tolist()]
         tests = [Block(int(plan.fold_of_block[b]), *plan.of_block(b)) for b in blocks]
         args = [
-            (plan.recording, share, tested, plan.stretch, trajectory)
+            (plan.recording, share, couplings, plan.stretch, trajectory)
             for share in deal(tests, crew.size)
         ]
         found |= zip(blocks, collect(crew.each(evaluate_blocks, args)), strict=True)
@@ -218,8 +218,8 @@ def _evaluate(
     return [sums for sums, _ in ordered], [series for _, series in ordered]
 
 
-def _tested(end: FoldEnd) -> list[Tested]:
-    return [Tested(end.fit.theta, end.fit.limit), Tested(end.newton), Tested(end.current)]
+def _couplings(end: FoldEnd) -> list[Couplings]:
+    return [Couplings(end.fit.theta, end.fit.limit), Couplings(end.newton), Couplings(end.current)]
 
 
 def deal(pieces: Sequence[T], size: int) -> list[Sequence[T]]:
