@@ -31,6 +31,9 @@ class Deadly:
     def size(self):
         return self.crew.size
 
+    def map(self, work, args):
+        return self.crew.map(work, args)
+
     def each(self, work, args):
         self.asked += 1
         if self.asked != 15:
