@@ -20,9 +20,10 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
-from irrev.ep.limits import MIN_GAIN, Scaled, rescale, value_at
+from irrev.ep.limits import Scaled, rescale, value_at
 from irrev.ep.objective import Dual
 
+MIN_GAIN = 0.01  # a smaller relative gain on validation is within its noise
 MAX_SCALE = 1.5  # a small validation part can be separable: its best c would run away
 
 

@@ -88,7 +88,7 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     raw = np.stack([validation.observables.reverse_values(f.theta) for f in fits])
     held = np.stack([np.clip(r, -f.limit, f.limit) for r, f in zip(raw, fits, strict=True)])
     forward = np.array([float(f.theta @ validation.mean) for f in fits])
-    if validation.limits:
+    if validation.most < inf:
         forward = np.array([-validation.average(r) for r in held])
 
     def loss(c: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -102,7 +102,7 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     c = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     theta = np.sum([x * f.theta for x, f in zip(c, fits, strict=True)], axis=0)
     found = Scaled(1.0, inf, -loss(c)[0], validation.log_mean_exp(c @ held))
-    if validation.limits:
+    if validation.most < inf:
         found = rescale(validation, float(theta @ validation.mean), c @ raw, max_scale=MAX_SCALE)
     if found.value <= alone[best]:
         return replace(fits[best], passes=sum(f.passes for f in fits))

@@ -2,33 +2,34 @@
 
 The bound holds for any function h of a sample and of its reversal h~,
 
-    ep >= <h> - ln <exp(h~)>,   h = c clip(theta . g, -B, B)                      (1)
+    ep >= <h> - ln <exp(h~)>,   h = c clip(theta . g, -B, B),   c B <= ln(n) / 2   (1)
 
-for antisymmetric g. Where test samples hold what training never saw (a burst in which nearly all
+for antisymmetric g and n training samples: between -ln(n)/2 and ln(n)/2 lies all that they
+support, ln n nats. Where test samples hold what training never saw (a burst in which nearly all
 units fire), theta . g is an extrapolation, and without B a single sample can carry the whole
-reverse average: the held-out value is then a large negative number that says nothing. B is one of
+reverse average: the held-out value is then a large negative number that says nothing.
 
-    1/8, 1/4, 1/2, ... nats up to ln(n) / 2                                       (2)
+Validation chooses the best c for each B among 1/8, 1/4, 1/2, ... nats, and B as if one of its m
+samples had reached the limit unseen:
 
-for n training samples: between -B and B lies then all that they support, ln n nats. Validation
-chooses B together with the scale c; a larger B must gain one part in a hundred.
+    f(c, B) = <h> - ln(<exp(h~)> + (exp(c B) - 1) / m)                            (2)
 
-Observables that are not antisymmetric have no limit.
+so that a limit is only as large as what it brings. Observables that are not antisymmetric have no
+limit.
 
 Source: derived here; eq. (1) is the variational bound of M. Donsker, S. Varadhan, Comm. Pure Appl.
 Math. 28, 1 (1975).
 """
 
 from dataclasses import dataclass, replace
-from math import inf, log
+from math import exp, expm1, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
 
 from irrev.ep.objective import Dual
 
-FIRST = 0.125  # nats
-MIN_GAIN = 0.01  # a smaller relative gain on validation is within its noise
+LIMITS = tuple(2.0**k for k in range(-3, 10))  # B of eq. (1), nats
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Scaled:
 
     scale: float  # c of eq. (1)
     limit: float  # B of eq. (1), nats; inf: none
-    value: float  # on validation, nats
+    value: float  # on validation, eq. (2), nats
     log_normaliser: float  # ln <exp(h~)> on validation
 
     @property
@@ -50,26 +51,15 @@ class Scaled:
         return bool(limits and self.scale) and self.limit_scaled >= limits[-1]
 
 
-def limits_of(n_train: int) -> tuple[float, ...]:
-    """Return the limits of eq. (2), ascending, for a number of training samples.
-
-    Examples
-    --------
-    >>> limits_of(100)
-    (0.125, 0.25, 0.5, 1.0, 2.0, 2.302585092994046)
-    """
-    top = max(log(n_train) / 2, 1.0)
-    doubled = FIRST * np.exp2(np.arange(64))
-    return (*doubled[doubled < top].tolist(), top)
+def most_of(n_train: int) -> float:
+    """Return the largest c B of eq. (1), nats, for a number of training samples."""
+    return max(log(n_train) / 2, 1.0)
 
 
 def with_limits(validation: Dual, n_train: int) -> Dual:
     """Let validation choose a limit; observables that are not antisymmetric have none."""
-    return (
-        replace(validation, limits=limits_of(n_train))
-        if validation.observables.odd
-        else validation
-    )
+    most = most_of(n_train) if validation.observables.odd else inf
+    return replace(validation, most=most)
 
 
 def rescale(
@@ -85,7 +75,7 @@ def rescale(
     Parameters
     ----------
     validation
-        Objective of the samples that choose, with the limits to choose from.
+        Objective of the samples that choose, with the largest c B.
     forward, reverse
         theta . <g>, and theta . g~ of each sample, nats.
     max_scale
@@ -93,7 +83,8 @@ def rescale(
     free
         Whether to choose the scale alone.
     """
-    limits = (inf,) if free or not validation.limits else validation.limits
+    most = inf if free else validation.most
+    limits = LIMITS if most < inf else (inf,)
     largest = float(np.max(np.abs(reverse), initial=0.0))
     best = Scaled(0.0, limits[0], 0.0, 0.0)
     for limit in limits:
@@ -101,15 +92,20 @@ def rescale(
         if limit < largest:
             series = np.clip(reverse, -limit, limit)
             slope = -validation.average(series)
-        zero = np.zeros_like(series)
-        scale = validation.search(0.0, zero, slope, series, upper=max_scale)
+        upper = min(max_scale, most / limit) if most < inf else max_scale
+        scale = validation.search(0.0, np.zeros_like(series), slope, series, upper=upper)
         normaliser = validation.log_mean_exp(scale * series)
-        value = scale * slope - normaliser
-        if value > (1.0 + MIN_GAIN) * best.value:
+        value = scale * slope - with_unseen(normaliser, scale * limit, series.size)
+        if value > best.value:
             best = Scaled(scale, limit, value, normaliser)
         if limit >= largest:
             break  # larger ones change nothing
     return best
+
+
+def with_unseen(normaliser: float, limit: float, n: int) -> float:
+    """Return the log-normaliser of n samples if one of them had reached the limit (eq. 2)."""
+    return normaliser if limit == inf else log(exp(normaliser) + expm1(limit) / n)
 
 
 def value_at(dual: Dual, forward: float, reverse: NDArray[np.float64], found: Scaled) -> float:

@@ -20,7 +20,7 @@ derived here.
 """
 
 from dataclasses import dataclass, replace
-from math import sqrt
+from math import inf, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,7 +206,7 @@ def fit_flips(train: Dual, validation: Dual, fold: int = 0) -> Fit:
     nearly separable units, and gain nothing on others. The guard of the validation part
     (`irrev.ep.objective`, eq. 4) already holds theta . g, so there is no limit on it.
     """
-    validation = replace(validation, limits=())
+    validation = replace(validation, most=inf)
     sparse = l1_path(train, validation)
     if train.observables.n_samples < NEWTON_SAMPLES * train.observables.n_observables:
         return sparse

@@ -6,8 +6,8 @@ independent units, a line search, every iterate rescaled and cut at a limit on v
 generator, so that the folds of an estimate go on together and one reading of the recording serves
 all of them.
 
-A search asks for several steps at once, that of the scale for all limits: a question to workers
-takes milliseconds, one more step on values that they hold next to nothing.
+A search asks for several steps at once, that of the scale for several limits as well: a question
+to workers takes milliseconds, one more step on values that they hold next to nothing.
 """
 
 from collections.abc import Generator, Sequence
@@ -16,8 +16,8 @@ from math import ceil, inf, log, log2
 
 import numpy as np
 
-from irrev.ep.ascent import MAX_SCALE, Fit
-from irrev.ep.limits import MIN_GAIN, Scaled, limits_of
+from irrev.ep.ascent import MAX_SCALE, MIN_GAIN, Fit
+from irrev.ep.limits import LIMITS, Scaled, most_of, with_unseen
 from irrev.ep.metric import PairMetric
 from irrev.ep.objective import SEARCH_TOLERANCE
 from irrev.ep.solvers import MAX_ITERATIONS, MEMORY, PATIENCE, TOLERANCE, History, two_loop
@@ -26,7 +26,7 @@ from irrev.ep.stream_work import HELD, TRAIN, Ask, Cut, Tilt
 
 SUM_BITS = 50  # 4 n 2^bits < 2^53 for n weights of at most 2^bits
 FIRST_STEPS = (0.5, 1.0, 2.0)  # a quasi-Newton step is near 1
-FIRST_SCALES = (0.25, 0.6, 1.0, MAX_SCALE)
+FIRST_SCALES = (1 / 6, 0.4, 2 / 3, 1.0)  # of the largest
 CURRENT_SCALES = (0.5, 1.0, 2.0, 2.0 * MAX_SCALE)
 MOST_POINTS = 24  # of a line search; 4 to 6 are usual
 GROWTH = 4.0  # of an open bracket
@@ -141,31 +141,50 @@ def rescale(data: FoldData, cargo: Ask) -> Generator[Ask, Told, tuple[Scaled, To
         Question that the first one is added to, with the move to the iterate; its answer is
         returned.
     """
-    limits = limits_of(data.n_train)
-    steps = (0.0, *FIRST_SCALES)
-    pairs = tuple((s, limit) for limit in limits for s in steps)
-    first = yield replace(cargo, cuts=(Cut(HELD, pairs),))
+    most = most_of(data.n_train)
+    upper = {limit: min(MAX_SCALE, most / limit) for limit in LIMITS}
     searches: list[tuple[float, Search]] = []
-    for limit, sums in zip(limits, np.split(first.cuts[0], len(limits)), strict=True):
-        slope = _clipped_mean(sums[0], data.n_held)
-        one = Search(Line(data.n_held, 0.0, slope, MAX_SCALE), 2.0 * slope)
-        one.add(steps, _uncounted(sums))
-        searches.append((limit, one))
-        if not sums[0, 0].any():
-            break  # larger limits change nothing
+    first: Told | None = None
+    ask = cargo
+    for limits in _rounds(upper):
+        steps = {limit: (0.0, *(x * upper[limit] for x in FIRST_SCALES)) for limit in limits}
+        pairs = tuple((s, limit) for limit in limits for s in steps[limit])
+        told = yield replace(ask, cuts=(Cut(HELD, pairs),))
+        first = told if first is None else first
+        ask = Ask(cargo.fold, cargo.version + 1)
+        beyond = True
+        for limit, sums in zip(limits, np.split(told.cuts[0], len(limits)), strict=True):
+            slope = _clipped_mean(sums[0], data.n_held)
+            one = Search(Line(data.n_held, 0.0, slope, upper[limit]), 2.0 * slope)
+            one.add(steps[limit], _uncounted(sums))
+            searches.append((limit, one))
+            beyond = bool(sums[0, 0].any())
+            if not beyond:
+                break  # larger limits change nothing
+        if not beyond:
+            break
     while pairs := tuple((s, limit) for limit, one in searches for s in one.wanted):
-        told = yield Ask(cargo.fold, cargo.version + 1, cuts=(Cut(HELD, pairs),))
+        told = yield replace(ask, cuts=(Cut(HELD, pairs),))
         sums = iter(_uncounted(told.cuts[0])[:, None])
         for _, one in searches:
             if wanted := one.wanted:
                 one.add(wanted, next(sums))
-    best = Scaled(0.0, limits[0], 0.0, 0.0)
+    best = Scaled(0.0, LIMITS[0], 0.0, 0.0)
     for limit, one in searches:
         point = one.best
-        if point.value > (1.0 + MIN_GAIN) * best.value:
-            normaliser = point.step * one.line.slope - point.value
-            best = Scaled(point.step, limit, point.value, normaliser)
+        forward = point.step * one.line.slope
+        normaliser = forward - point.value
+        value = forward - with_unseen(normaliser, point.step * limit, data.n_held)
+        if value > best.value:
+            best = Scaled(point.step, limit, value, normaliser)
+    assert first is not None
     return best, first
+
+
+def _rounds(upper: dict[float, float]) -> list[tuple[float, ...]]:
+    """Ask together for limits that share their steps, then for one after another."""
+    shared = tuple(limit for limit, most in upper.items() if most == MAX_SCALE)
+    return [shared, *((limit,) for limit in upper if limit not in shared)]
 
 
 def _value_train(data: FoldData, found: Scaled, told: Told, known: float) -> float:
