@@ -41,7 +41,7 @@ def split(observables, seed):
     train, validation, test = (
         Dual(p, p.total(np.full(p.n_samples, 1 / p.n_samples))) for p in pieces
     )
-    return Problem(train, with_limits(validation, train.observables.n_samples), test)
+    return Problem(train, with_limits(validation), test)
 
 
 def spins(n, n_steps, beta, draw, every=1):

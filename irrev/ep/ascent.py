@@ -146,8 +146,8 @@ class Ascent:
             track = self.train
             own = value_at(track.dual, track.forward, track.reverse, found)
             self._best = (self.theta, found, own)
-            limits = () if self.held is None else self.held.dual.limits
-            self._saturated = self.separable and found.at_top(limits)
+            n = 1 if self.held is None else self.held.dual.observables.n_samples
+            self._saturated = self.separable and found.at_top(n)
         self.stopped = self.separable or self._since >= self._patience
 
     def _rescaled(self, value: float) -> Scaled:

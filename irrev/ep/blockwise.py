@@ -158,8 +158,7 @@ def fit_blockwise(
         inside = fold_of_block == k
         rest, other = totals[k]
         training = Dual(observables.take(rows[2]), rest / rows[2].size)
-        held_out = Dual(observables.take(rows[1]), other / rows[1].size)
-        validation = with_limits(held_out, rows[2].size)
+        validation = with_limits(Dual(observables.take(rows[1]), other / rows[1].size))
         fitted = fit(training, guarded(validation), k)
         a, r = limited(*both_values(observables.take(rows[0]), fitted.theta), fitted.limit)
         shift = float(r.max())

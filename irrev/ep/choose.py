@@ -88,7 +88,7 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     raw = np.stack([validation.observables.reverse_values(f.theta) for f in fits])
     held = np.stack([np.clip(r, -f.limit, f.limit) for r, f in zip(raw, fits, strict=True)])
     forward = np.array([float(f.theta @ validation.mean) for f in fits])
-    if validation.most < inf:
+    if validation.limited:
         forward = np.array([-validation.average(r) for r in held])
 
     def loss(c: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -102,7 +102,7 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
     c = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
     theta = np.sum([x * f.theta for x, f in zip(c, fits, strict=True)], axis=0)
     found = Scaled(1.0, inf, -loss(c)[0], validation.log_mean_exp(c @ held))
-    if validation.most < inf:
+    if validation.limited:
         found = rescale(validation, float(theta @ validation.mean), c @ raw, max_scale=MAX_SCALE)
     if found.value <= alone[best]:
         return replace(fits[best], passes=sum(f.passes for f in fits))
@@ -117,6 +117,6 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
         log_normaliser=found.log_normaliser,
         limit=found.limit_scaled,
         saturated=value_train > train.cap
-        or (found.at_top(validation.limits) and any(f.saturated for f in fits)),
+        or (found.at_top(validation.observables.n_samples) and any(f.saturated for f in fits)),
         passes=sum(f.passes for f in fits) + 0.5,
     )

@@ -128,7 +128,7 @@ def cross_fit(
         forward, reverse = np.sum([totals[m] for m in chosen], axis=0) / rows.size
         train = Dual(observables.take(rows), forward)
         mean = totals[held][0] / members[held].size
-        validation = with_limits(Dual(observables.take(members[held]), mean), rows.size)
+        validation = with_limits(Dual(observables.take(members[held]), mean))
         cov = None
         if moments is not None:
             second = np.sum([moments[m] for m in chosen], axis=0)

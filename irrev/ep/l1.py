@@ -337,7 +337,7 @@ class _Choice:
         gained = found.value > self.best
         self._curve.append((value_train, found.value))
         if gained:
-            if self.validation.most < inf:
+            if self.validation.limited:
                 found = rescale(self.validation, *track, max_scale=self.max_scale)
                 value_train = value_at(self.train, *own, found)
             self._best = replace(

@@ -2,14 +2,13 @@
 
 The bound holds for any function h of a sample and of its reversal h~,
 
-    ep >= <h> - ln <exp(h~)>,   h = c clip(theta . g, -B, B),   c B <= ln(n) / 2   (1)
+    ep >= <h> - ln <exp(h~)>,   h = c clip(theta . g, -B, B)                      (1)
 
-for antisymmetric g and n training samples: between -ln(n)/2 and ln(n)/2 lies all that they
-support, ln n nats. Where test samples hold what training never saw (a burst in which nearly all
+for antisymmetric g. Where test samples hold what training never saw (a burst in which nearly all
 units fire), theta . g is an extrapolation, and without B a single sample can carry the whole
 reverse average: the held-out value is then a large negative number that says nothing.
 
-Validation chooses the best c for each B among 1/8, 1/4, 1/2, ... nats, and B as if one of its m
+Validation chooses the best c for each B among 1/8, 1/4, ... 256 nats, and B as if one of its m
 samples had reached the limit unseen:
 
     f(c, B) = <h> - ln(<exp(h~)> + (exp(c B) - 1) / m)                            (2)
@@ -29,7 +28,7 @@ from numpy.typing import NDArray
 
 from irrev.ep.objective import Dual
 
-LIMITS = tuple(2.0**k for k in range(-3, 10))  # B of eq. (1), nats
+LIMITS = tuple(2.0**k for k in range(-3, 9))  # B of eq. (1), nats; e^(1.5 B) stays finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +45,14 @@ class Scaled:
         """Largest |h|, nats; inf: none."""
         return self.scale * self.limit if self.scale else inf
 
-    def at_top(self, limits: tuple[float, ...]) -> bool:
-        """Whether |h| may reach the largest limit: samples would support a larger one."""
-        return bool(limits and self.scale) and self.limit_scaled >= limits[-1]
+    def at_top(self, n: int) -> bool:
+        """Whether |h| may reach all that n samples support, between -ln(n)/2 and ln(n)/2."""
+        return log(n) / 2 <= self.limit_scaled < inf
 
 
-def most_of(n_train: int) -> float:
-    """Return the largest c B of eq. (1), nats, for a number of training samples."""
-    return max(log(n_train) / 2, 1.0)
-
-
-def with_limits(validation: Dual, n_train: int) -> Dual:
+def with_limits(validation: Dual) -> Dual:
     """Let validation choose a limit; observables that are not antisymmetric have none."""
-    most = most_of(n_train) if validation.observables.odd else inf
-    return replace(validation, most=most)
+    return replace(validation, limited=validation.observables.odd)
 
 
 def rescale(
@@ -75,7 +68,7 @@ def rescale(
     Parameters
     ----------
     validation
-        Objective of the samples that choose, with the largest c B.
+        Objective of the samples that choose.
     forward, reverse
         theta . <g>, and theta . g~ of each sample, nats.
     max_scale
@@ -83,8 +76,7 @@ def rescale(
     free
         Whether to choose the scale alone.
     """
-    most = inf if free else validation.most
-    limits = LIMITS if most < inf else (inf,)
+    limits = LIMITS if validation.limited and not free else (inf,)
     largest = float(np.max(np.abs(reverse), initial=0.0))
     best = Scaled(0.0, limits[0], 0.0, 0.0)
     for limit in limits:
@@ -92,8 +84,8 @@ def rescale(
         if limit < largest:
             series = np.clip(reverse, -limit, limit)
             slope = -validation.average(series)
-        upper = min(max_scale, most / limit) if most < inf else max_scale
-        scale = validation.search(0.0, np.zeros_like(series), slope, series, upper=upper)
+        zero = np.zeros_like(series)
+        scale = validation.search(0.0, zero, slope, series, upper=max_scale)
         normaliser = validation.log_mean_exp(scale * series)
         value = scale * slope - with_unseen(normaliser, scale * limit, series.size)
         if value > best.value:

@@ -20,7 +20,7 @@ derived here.
 """
 
 from dataclasses import dataclass, replace
-from math import inf, sqrt
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -206,7 +206,7 @@ def fit_flips(train: Dual, validation: Dual, fold: int = 0) -> Fit:
     nearly separable units, and gain nothing on others. The guard of the validation part
     (`irrev.ep.objective`, eq. 4) already holds theta . g, so there is no limit on it.
     """
-    validation = replace(validation, most=inf)
+    validation = replace(validation, limited=False)
     sparse = l1_path(train, validation)
     if train.observables.n_samples < NEWTON_SAMPLES * train.observables.n_observables:
         return sparse

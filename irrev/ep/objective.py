@@ -40,7 +40,7 @@ class Dual:
     mean: NDArray[np.float64]  # <g>, shape (n_observables,)
     probability: NDArray[np.float64] | None = None  # (n_samples,), sums to 1
     mirrored: float = 0.0  # samples read backwards, eq. (4)
-    most: float = inf  # largest |theta . g| that validation may choose, nats (`irrev.ep.limits`)
+    limited: bool = False  # whether a fit chooses a limit on theta . g here (`irrev.ep.limits`)
 
     @property
     def cap(self) -> float:

@@ -17,7 +17,7 @@ from math import ceil, inf, log, log2
 import numpy as np
 
 from irrev.ep.ascent import MAX_SCALE, MIN_GAIN, Fit
-from irrev.ep.limits import LIMITS, Scaled, most_of, with_unseen
+from irrev.ep.limits import LIMITS, Scaled, with_unseen
 from irrev.ep.metric import PairMetric
 from irrev.ep.objective import SEARCH_TOLERANCE
 from irrev.ep.solvers import MAX_ITERATIONS, MEMORY, PATIENCE, TOLERANCE, History, two_loop
@@ -26,7 +26,8 @@ from irrev.ep.stream_work import HELD, TRAIN, Ask, Cut, Tilt
 
 SUM_BITS = 50  # 4 n 2^bits < 2^53 for n weights of at most 2^bits
 FIRST_STEPS = (0.5, 1.0, 2.0)  # a quasi-Newton step is near 1
-FIRST_SCALES = (1 / 6, 0.4, 2 / 3, 1.0)  # of the largest
+FIRST_SCALES = (0.25, 0.6, 1.0, MAX_SCALE)
+USUAL_LIMITS = 6  # asked for first: up to 4 nats
 CURRENT_SCALES = (0.5, 1.0, 2.0, 2.0 * MAX_SCALE)
 MOST_POINTS = 24  # of a line search; 4 to 6 are usual
 GROWTH = 4.0  # of an open bracket
@@ -69,7 +70,7 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
     history: History = []
     train = Line(data.n_train, 0.0, 0.0, inf)
     best, found, value_train = theta, Scaled(0.0, inf, 0.0, 0.0), 0.0
-    limits, saturated = limits_of(data.n_train), False
+    saturated = False
     curve, since, converged, version = [(0.0, 0.0)], 0, False, 0
     cargo = Ask(data.fold, version)
     for _ in range(MAX_ITERATIONS):
@@ -90,7 +91,7 @@ def fit_fold(data: FoldData) -> Generator[Ask, Told, FoldEnd]:
         since = 0 if scaled.value > (1.0 + MIN_GAIN) * found.value else since + 1
         separable = point.value > log(data.n_train)
         if scaled.value > found.value:
-            best, found, saturated = theta, scaled, separable and scaled.at_top(limits)
+            best, found, saturated = theta, scaled, separable and scaled.at_top(data.n_held)
             cut = Cut(TRAIN, tuple((s, found.limit) for s in (0.0, found.scale)))
             cargo = replace(cargo, cuts=(cut,))
         if separable or since >= PATIENCE:
@@ -141,25 +142,22 @@ def rescale(data: FoldData, cargo: Ask) -> Generator[Ask, Told, tuple[Scaled, To
         Question that the first one is added to, with the move to the iterate; its answer is
         returned.
     """
-    most = most_of(data.n_train)
-    upper = {limit: min(MAX_SCALE, most / limit) for limit in LIMITS}
+    steps = (0.0, *FIRST_SCALES)
     searches: list[tuple[float, Search]] = []
     first: Told | None = None
     ask = cargo
-    for limits in _rounds(upper):
-        steps = {limit: (0.0, *(x * upper[limit] for x in FIRST_SCALES)) for limit in limits}
-        pairs = tuple((s, limit) for limit in limits for s in steps[limit])
+    for limits in (LIMITS[:USUAL_LIMITS], LIMITS[USUAL_LIMITS:]):
+        pairs = tuple((s, limit) for limit in limits for s in steps)
         told = yield replace(ask, cuts=(Cut(HELD, pairs),))
         first = told if first is None else first
         ask = Ask(cargo.fold, cargo.version + 1)
         beyond = True
         for limit, sums in zip(limits, np.split(told.cuts[0], len(limits)), strict=True):
             slope = _clipped_mean(sums[0], data.n_held)
-            one = Search(Line(data.n_held, 0.0, slope, upper[limit]), 2.0 * slope)
-            one.add(steps[limit], _uncounted(sums))
+            one = Search(Line(data.n_held, 0.0, slope, MAX_SCALE), 2.0 * slope)
+            one.add(steps, _uncounted(sums))
             searches.append((limit, one))
-            beyond = bool(sums[0, 0].any())
-            if not beyond:
+            if not (beyond := bool(sums[0, 0].any())):
                 break  # larger limits change nothing
         if not beyond:
             break
@@ -179,12 +177,6 @@ def rescale(data: FoldData, cargo: Ask) -> Generator[Ask, Told, tuple[Scaled, To
             best = Scaled(point.step, limit, value, normaliser)
     assert first is not None
     return best, first
-
-
-def _rounds(upper: dict[float, float]) -> list[tuple[float, ...]]:
-    """Ask together for limits that share their steps, then for one after another."""
-    shared = tuple(limit for limit, most in upper.items() if most == MAX_SCALE)
-    return [shared, *((limit,) for limit in upper if limit not in shared)]
 
 
 def _value_train(data: FoldData, found: Scaled, told: Told, known: float) -> float:

@@ -7,7 +7,7 @@ import irrev
 from irrev.binning import SpikeBins
 from irrev.ep import crossfit
 from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
-from irrev.ep.limits import LIMITS, limited, most_of, rescale, value_at, with_limits
+from irrev.ep.limits import LIMITS, limited, rescale, value_at, with_limits
 from irrev.ep.objective import Dual
 
 SCALES = np.linspace(0.0, 1.5, 301)
@@ -27,29 +27,22 @@ def bursting(rng, n_bursts, n_units=40, n_bins=20_000):
     return SpikeBins.from_dense(spikes, 0.01)
 
 
-@pytest.mark.parametrize(("n", "most"), [(1, 1.0), (8, 1.04), (5_000, 4.26), (10**7, 8.06)])
-def test_most_of__half_of_what_the_samples_support(n, most):
-    assert most_of(n) == pytest.approx(most, abs=0.01)
-
-
 def test_rescale__is_the_best_of_a_grid_of_scales_and_limits(rng):
     """By brute force: the best c of each B, then eq. (2)."""
     for _ in range(20):
         a = rng.normal(0.4, 1.0, 400) + (rng.random(400) < 0.02) * rng.normal(0, 8, 400)
-        validation = with_limits(dual(a), 1_000)
+        validation = with_limits(dual(a))
         found = rescale(validation, float(a.mean()), -a, max_scale=1.5)
         values = []
         for limit in LIMITS:
             cut = np.clip(a, -limit, limit)
-            scales = SCALES[SCALES * limit <= validation.most]
-            f = [c * cut.mean() - np.log(np.mean(np.exp(-c * cut))) for c in scales]
-            c = scales[int(np.argmax(f))]
+            f = [c * cut.mean() - np.log(np.mean(np.exp(-c * cut))) for c in SCALES]
+            c = SCALES[int(np.argmax(f))]
             mean = np.mean(np.exp(-c * cut)) + (np.exp(c * limit) - 1.0) / a.size
             values.append(c * cut.mean() - np.log(mean))
             if limit >= np.abs(a).max():
                 break
         assert found.value == pytest.approx(max(values), abs=0.003)
-        assert found.limit_scaled <= validation.most + 1e-12
         own = value_at(validation, float(a.mean()), -a, found)
         assert own >= found.value  # the unseen sample is no sample
         assert own == pytest.approx(
@@ -61,7 +54,7 @@ def test_rescale__a_limit_that_nothing_reaches_changes_nothing(rng):
     a = rng.normal(0.02, 0.02, 500)  # all below the first limit
     validation = dual(a)
     free = rescale(validation, float(a.mean()), -a, max_scale=1.5)
-    found = rescale(with_limits(validation, 500), float(a.mean()), -a, max_scale=1.5)
+    found = rescale(with_limits(validation), float(a.mean()), -a, max_scale=1.5)
     assert (found.scale, found.log_normaliser) == (free.scale, free.log_normaliser)
     assert (free.limit, found.limit) == (np.inf, 0.125)
 
@@ -69,7 +62,7 @@ def test_rescale__a_limit_that_nothing_reaches_changes_nothing(rng):
 def test_with_limits__only_antisymmetric_observables_have_one(rng):
     g = rng.normal(size=(50, 2))
     even = Dual(ExplicitObservables(g, g[::-1].copy()), g.mean(axis=0))
-    assert with_limits(even, 50).most == np.inf
+    assert not with_limits(even).limited
     a, r = rng.normal(size=(2, 9))
     assert limited(a, r, np.inf)[0] is a
     assert np.abs(limited(a, r, 0.3)).max() == 0.3
@@ -82,7 +75,7 @@ def test_maxent_ep__rare_bursts_do_not_undo_what_was_found(seed, monkeypatch):
     quiet = irrev.maxent_ep(bursting(np.random.default_rng(seed), 0), null_draws=19)
     found = irrev.maxent_ep(bins, null_draws=19)
     assert np.all(np.isfinite(found.fold_limits))
-    monkeypatch.setattr(crossfit, "with_limits", lambda validation, n: validation)
+    monkeypatch.setattr(crossfit, "with_limits", lambda validation: validation)
     free = irrev.maxent_ep(bins, null_draws=19)
     assert np.all(free.fold_limits == np.inf)
     assert found.value > 0.6 * quiet.value
@@ -93,7 +86,7 @@ def test_maxent_ep__rare_bursts_do_not_undo_what_was_found(seed, monkeypatch):
 def test_maxent_ep__a_limit_costs_nothing_beyond_the_interval_without_bursts(monkeypatch, rng):
     bins = bursting(rng, 0)
     found = irrev.maxent_ep(bins, null_draws=19)
-    monkeypatch.setattr(crossfit, "with_limits", lambda validation, n: validation)
+    monkeypatch.setattr(crossfit, "with_limits", lambda validation: validation)
     free = irrev.maxent_ep(bins, null_draws=19)
     assert found.high > free.value
     assert found.value > 0.95 * free.value

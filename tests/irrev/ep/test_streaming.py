@@ -119,8 +119,7 @@ def test_stream_ep__a_limit_keeps_bursts_from_carrying_the_average(bursting, mon
     assert whole.low > 0.3
     assert whole.ess > 50
     same(stream_ep(bursting, chunk=300, crew=Shuffled(3), **OPTIONS), whole)
-    monkeypatch.setattr(stream_fit, "LIMITS", (200.0,))
-    monkeypatch.setattr(stream_fit, "most_of", lambda n_train: 1000.0)
+    monkeypatch.setattr(stream_fit, "LIMITS", 12 * (200.0,))
     monkeypatch.setattr(stream_fit, "with_unseen", lambda normaliser, limit, n: normaliser)
     assert stream_ep(bursting, **OPTIONS).value < -1.0
 
