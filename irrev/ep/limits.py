@@ -8,10 +8,10 @@ for antisymmetric g. Where test samples hold what training never saw (a burst in
 units fire), theta . g is an extrapolation, and without B a single sample can carry the whole
 reverse average: the held-out value is then a large negative number that says nothing.
 
-Validation chooses the best c for each B among 1/8, 1/4, ... 256 nats, and B as if one of its m
-samples had reached the limit unseen:
+Validation chooses c and B, with B among 1/8, 1/4, ... 256 nats, as if there were one sample more
+than its m, which reaches the limit when it is read backwards:
 
-    f(c, B) = <h> - ln(<exp(h~)> + (exp(c B) - 1) / m)                            (2)
+    f(c, B) = <h> - ln((m <exp(h~)> + exp(c B)) / (m + 1))                        (2)
 
 so that a limit is only as large as what it brings. Observables that are not antisymmetric have no
 limit.
@@ -21,7 +21,7 @@ Math. 28, 1 (1975).
 """
 
 from dataclasses import dataclass, replace
-from math import exp, expm1, inf, log
+from math import inf, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,20 +84,15 @@ def rescale(
         if limit < largest:
             series = np.clip(reverse, -limit, limit)
             slope = -validation.average(series)
-        zero = np.zeros_like(series)
-        scale = validation.search(0.0, zero, slope, series, upper=max_scale)
+        seen = series if limit == inf else np.append(series, limit)
+        scale = validation.search(0.0, np.zeros_like(seen), slope, seen, upper=max_scale)
         normaliser = validation.log_mean_exp(scale * series)
-        value = scale * slope - with_unseen(normaliser, scale * limit, series.size)
+        value = scale * slope - validation.log_mean_exp(scale * seen)
         if value > best.value:
             best = Scaled(scale, limit, value, normaliser)
         if limit >= largest:
             break  # larger ones change nothing
     return best
-
-
-def with_unseen(normaliser: float, limit: float, n: int) -> float:
-    """Return the log-normaliser of n samples if one of them had reached the limit (eq. 2)."""
-    return normaliser if limit == inf else log(exp(normaliser) + expm1(limit) / n)
 
 
 def value_at(dual: Dual, forward: float, reverse: NDArray[np.float64], found: Scaled) -> float:

@@ -12,12 +12,12 @@ to workers takes milliseconds, one more step on values that they hold next to no
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, inf, log, log2
+from math import ceil, exp, inf, log, log2
 
 import numpy as np
 
 from irrev.ep.ascent import MAX_SCALE, MIN_GAIN, Fit
-from irrev.ep.limits import LIMITS, Scaled, with_unseen
+from irrev.ep.limits import LIMITS, Scaled
 from irrev.ep.metric import PairMetric
 from irrev.ep.objective import SEARCH_TOLERANCE
 from irrev.ep.solvers import MAX_ITERATIONS, MEMORY, PATIENCE, TOLERANCE, History, two_loop
@@ -154,7 +154,8 @@ def rescale(data: FoldData, cargo: Ask) -> Generator[Ask, Told, tuple[Scaled, To
         beyond = True
         for limit, sums in zip(limits, np.split(told.cuts[0], len(limits)), strict=True):
             slope = _clipped_mean(sums[0], data.n_held)
-            one = Search(Line(data.n_held, 0.0, slope, MAX_SCALE), 2.0 * slope)
+            line = Line(data.n_held, 0.0, slope, MAX_SCALE, unseen=limit)
+            one = Search(line, slope + (data.n_held * slope - limit) / (data.n_held + 1))
             one.add(steps, _uncounted(sums))
             searches.append((limit, one))
             if not (beyond := bool(sums[0, 0].any())):
@@ -170,11 +171,10 @@ def rescale(data: FoldData, cargo: Ask) -> Generator[Ask, Told, tuple[Scaled, To
     best = Scaled(0.0, LIMITS[0], 0.0, 0.0)
     for limit, one in searches:
         point = one.best
-        forward = point.step * one.line.slope
-        normaliser = forward - point.value
-        value = forward - with_unseen(normaliser, point.step * limit, data.n_held)
-        if value > best.value:
-            best = Scaled(point.step, limit, value, normaliser)
+        if point.value > best.value:
+            total = point.total - exp(point.step * limit)  # without the one unseen
+            normaliser = log(total / data.n_held)
+            best = Scaled(point.step, limit, point.value, normaliser)
     assert first is not None
     return best, first
 
@@ -209,6 +209,7 @@ class Line:
     forward: float
     slope: float
     upper: float  # largest step
+    unseen: float | None = None  # dy/ds of one sample more (`irrev.ep.limits`, eq. 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +287,12 @@ def search(one: Search, cargo: Ask, tilt: Tilt) -> Generator[Ask, Told, tuple[Po
 
 
 def _point(line: Line, step: float, sums: Array) -> Point:
-    top = float(sums[0].max())
+    top, n = float(sums[0].max()), line.n
     weight = np.exp(sums[0] - top)
     total, first, second = (float((weight * x).sum()) for x in sums[1:])
+    if (d := line.unseen) is not None:
+        e = exp(step * d - top)
+        total, first, second, n = total + e, first + e * d, second + e * d**2, n + 1
     mean = first / total
-    value = line.forward + step * line.slope - (top + log(total / line.n))
+    value = line.forward + step * line.slope - (top + log(total / n))
     return Point(step, value, line.slope - mean, second / total - mean**2, top, total)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from irrev.binning import SpikeBins
-from irrev.ep import stream_fit, stream_work, streaming
+from irrev.ep import crossfit, stream_work, streaming
 from irrev.ep.chunks import MappedBins, cut_cells, save_bins
 from irrev.ep.maxent import maxent_ep
 from irrev.ep.streaming import Alone, stream_ep
@@ -119,9 +119,8 @@ def test_stream_ep__a_limit_keeps_bursts_from_carrying_the_average(bursting, mon
     assert whole.low > 0.3
     assert whole.ess > 50
     same(stream_ep(bursting, chunk=300, crew=Shuffled(3), **OPTIONS), whole)
-    monkeypatch.setattr(stream_fit, "LIMITS", 12 * (200.0,))
-    monkeypatch.setattr(stream_fit, "with_unseen", lambda normaliser, limit, n: normaliser)
-    assert stream_ep(bursting, **OPTIONS).value < -1.0
+    monkeypatch.setattr(crossfit, "with_limits", lambda validation: validation)
+    assert maxent_ep(bursting, solver="lbfgs", **OPTIONS).value < -1.0
 
 
 def test_stream_ep__workers_that_forget_are_told_again(bins, whole):
