@@ -97,12 +97,14 @@ def exact(observables: Observables) -> Observables:
 
 
 def sparse(observables: Observables) -> bool:
-    """Tell whether the pairs of a set are those of sparse spikes."""
+    """Tell whether a set is one of sparse spikes."""
     if isinstance(observables, Joint):
         return any(sparse(part) for part in observables.parts)
     if isinstance(observables, Windows | Restricted):
         return sparse(observables.base)
-    return isinstance(observables, SpikePairs)
+    if isinstance(observables, ProductSet):
+        return isinstance(observables.steps, SpikeSteps)
+    return isinstance(observables, SpikePairs | SpikeLin)
 
 
 def synchrony(observables: Observables) -> float:

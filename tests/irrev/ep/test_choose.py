@@ -9,7 +9,7 @@ from irrev.ep.explicit import AntisymmetricTable
 from irrev.ep.limits import limited
 from irrev.ep.multipartite import multipartite_ep
 from irrev.ep.objective import Dual, guarded
-from irrev.ep.samples import build_samples
+from irrev.ep.samples import build_samples, synchrony
 from tests.closed_forms import SPIN_CHAINS
 
 
@@ -29,10 +29,31 @@ def test_auto_solvers__follow_the_documented_rule(rng):
     assert auto_solvers(dual(build_samples(states[:-1]).observables)) == ("lbfgs", "l1")
     spikes = SpikeBins.from_dense(rng.random((500, 5)) < 0.05, 0.01)
     assert auto_solvers(dual(build_samples(spikes).observables)) == ("lbfgs",)
+    for name in ("lin", "current", "triple"):
+        alone = build_samples(spikes, observables=(name,)).observables
+        assert auto_solvers(dual(alone)) == ("lbfgs",)
     windows = build_samples(spikes, observables=("lin", "pair", "delayed"), window=2)
     assert auto_solvers(dual(windows.observables)) == ("lbfgs",)
     many = AntisymmetricTable(np.zeros((2, 10_001), np.float32))
     assert auto_solvers(Dual(many, np.zeros(10_001))) == ("lbfgs",)
+
+
+def test_auto_solvers__synchronous_spikes_have_two_metrics(rng):
+    """Half of the units fire in common bins: their number varies more than 3 times as much."""
+    common = rng.random((500, 1)) < 0.1
+    spikes = SpikeBins.from_dense(
+        (rng.random((500, 20)) < 0.05) | (common & (rng.random((500, 20)) < 0.5)), 0.01
+    )
+    observables = build_samples(spikes).observables
+    counts = spikes.to_dense()[:-1]
+    ratio = counts.sum(axis=1).var() / counts.var(axis=0).sum()
+    assert synchrony(observables) == pytest.approx(ratio, rel=0.05)
+    assert ratio > 3.0
+    assert auto_solvers(dual(observables)) == ("lbfgs", "sizes")
+    fit = choose_fit(dual(observables), dual(observables))
+    for name in ("lbfgs", "sizes"):
+        one = SOLVERS[name](dual(observables), dual(observables))
+        assert fit.validation.max() >= one.validation.max() - 1e-9
 
 
 def test_combine__is_at_least_as_good_on_validation_as_each_fit(rng):
