@@ -7,8 +7,8 @@ A run has busy transitions, whose values are given, and quiet ones, whose values
                 e = exp(s d), d = -clip(a, -B, B)                                            (2)
 
 (2) takes one exponential a transition for all limits B together: what lies between two
-neighbouring limits is summed once, and what lies beyond a limit is only counted. Since B is at
-most the logarithm of a number of samples, nothing overflows.
+neighbouring limits is summed once, and what lies beyond a limit is only counted. Nothing
+overflows, since s B is at most 384 (`irrev.ep.limits`).
 
 Source: derived here.
 """
