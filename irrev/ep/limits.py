@@ -77,17 +77,20 @@ def rescale(
         Whether to choose the scale alone.
     """
     limits = LIMITS if validation.limited and not free else (inf,)
-    largest = float(np.max(np.abs(reverse), initial=0.0))
+    still = 0 if validation.mirrored else int(reverse.size - np.count_nonzero(reverse))
+    moving = reverse[reverse != 0] if still else reverse
+    largest = float(np.max(np.abs(moving), initial=0.0))
     best = Scaled(0.0, limits[0], 0.0, 0.0)
     for limit in limits:
-        series, slope = reverse, forward
+        series, slope = moving, forward
         if limit < largest:
-            series = np.clip(reverse, -limit, limit)
-            slope = -validation.average(series)
+            series = np.clip(moving, -limit, limit)
+            slope = -float(series.sum()) / reverse.size
         seen = series if limit == inf else np.append(series, limit)
-        scale = validation.search(0.0, np.zeros_like(seen), slope, seen, upper=max_scale)
-        normaliser = validation.log_mean_exp(scale * series)
-        value = scale * slope - validation.log_mean_exp(scale * seen)
+        zero = np.zeros_like(seen)
+        scale = validation.search(0.0, zero, slope, seen, upper=max_scale, still=still)
+        normaliser = validation.log_mean_exp(scale * series, still=still)
+        value = scale * slope - validation.log_mean_exp(scale * seen, still=still)
         if value > best.value:
             best = Scaled(scale, limit, value, normaliser)
         if limit >= largest:

@@ -19,7 +19,7 @@ Source: Aguilera, Ito, Kolchinsky, Phys. Rev. Lett. 136, 077101 (2026).
 """
 
 from dataclasses import dataclass, replace
-from math import inf, log
+from math import exp, inf, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from irrev.ep.observables import Observables
 
 PSEUDOCOUNT = 0.5  # as in the counting estimate
+MOVING = 0.7  # share of samples that move, below which the others are counted only
 SEARCH_STEPS = 40  # Newton or bisection steps of a line search; 3 to 6 are usual
 GROWTH = 5.0  # largest factor between two steps of an open search
 SEARCH_TOLERANCE = 1e-3  # slope left by a line search, relative to the slope at its start
@@ -51,9 +52,9 @@ class Dual:
         """Return f from theta . <g> and theta . g~ of each sample."""
         return forward - self.log_mean_exp(reverse)
 
-    def log_mean_exp(self, reverse: NDArray[np.float64]) -> float:
-        """Return ln <exp(reverse)>, the log-normaliser."""
-        return self._tilt(self._whole(reverse))[1]
+    def log_mean_exp(self, reverse: NDArray[np.float64], *, still: int = 0) -> float:
+        """Return ln <exp(reverse)>, the log-normaliser; `still` samples more have 0."""
+        return self._tilt(self._whole(reverse), still=still)[1]
 
     def average(self, series: NDArray[np.float64]) -> float:
         """Return the mean of a series over the samples."""
@@ -69,10 +70,14 @@ class Dual:
         return np.concatenate([series, -series]) if self.mirrored else series
 
     def _tilt(
-        self, reverse: NDArray[np.float64], out: NDArray[np.float64] | None = None
+        self,
+        reverse: NDArray[np.float64],
+        out: NDArray[np.float64] | None = None,
+        *,
+        still: int = 0,
     ) -> tuple[NDArray[np.float64], float]:
         """Return weights (in `out`) and ln <e^r> of all samples, mirrored ones included."""
-        top = float(reverse.max())
+        top = float(reverse.max(initial=0.0 if still else -inf))
         w = np.subtract(reverse, top, out=out)
         np.exp(w, out=w)
         share = 1.0
@@ -81,10 +86,10 @@ class Dual:
             w[n:] *= self.mirrored / n
             share = n + self.mirrored
         elif self.probability is None:
-            share = w.size
+            share = w.size + still
         else:
             w *= self.probability
-        total = float(w.sum())
+        total = float(w.sum()) + (still * exp(-top) if still else 0.0)
         w /= total
         return w, top + log(total / share)
 
@@ -108,6 +113,7 @@ class Dual:
         change: NDArray[np.float64],
         *,
         upper: float = inf,
+        still: int = 0,
     ) -> float:
         """Maximise f along a direction without touching the data.
 
@@ -119,12 +125,20 @@ class Dual:
             direction . <g>, and direction . g~ of each sample.
         upper
             Largest step.
+        still
+            Samples more whose values are 0 at the start and along the direction; where many of
+            those given are, they are counted instead.
 
         Returns
         -------
             The step in [0, upper] that maximises f, by Newton on its slope inside a bracket;
             the first step beyond the cap ln n if f has no maximum.
         """
+        if not self.mirrored and self.probability is None:
+            moving = np.flatnonzero((reverse != 0) | (change != 0))
+            if moving.size < MOVING * change.size:
+                still += change.size - moving.size
+                reverse, change = reverse[moving], change[moving]
         reverse, change = self._whole(reverse), self._whole(change)
         # all steps write into the same arrays: new ones cost as much as what is done with them
         moved, square = np.empty_like(change), np.empty_like(change)
@@ -132,12 +146,13 @@ class Dual:
         def probe(step: float) -> tuple[float, float, float]:
             np.multiply(change, step, out=moved)
             np.add(reverse, moved, out=moved)
-            w, log_mean = self._tilt(moved, out=moved)
+            w, log_mean = self._tilt(moved, out=moved, still=still)
             mean = float(w @ change)
             value = forward + step * slope - log_mean
             np.subtract(change, mean, out=square)
             np.square(square, out=square)
-            return value, slope - mean, float(w @ square)
+            rest = (1.0 - float(w.sum())) * mean**2 if still else 0.0
+            return value, slope - mean, float(w @ square) + rest
 
         _, start, curvature = probe(0.0)
         if start <= 0:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from irrev.ep.explicit import ExplicitObservables
+from irrev.ep import objective
+from irrev.ep.explicit import AntisymmetricTable, ExplicitObservables
 from irrev.ep.objective import Dual
 from irrev.ep.observables import DensePairs
 from irrev.ep.solvers import lbfgs
@@ -96,3 +97,27 @@ def test_dual__gradient_and_hessian_product_match_differences():
     np.testing.assert_allclose(gradient(theta) @ v, slope, atol=1e-8)
     reverse = dual.observables.reverse_values(theta)
     np.testing.assert_allclose(-dual.hessian_product(reverse, v), bend, atol=1e-8)
+
+
+@pytest.mark.parametrize("start", [0.0, 1.0])
+@pytest.mark.parametrize("upper", [np.inf, 1.5])
+def test_dual__samples_that_stand_still_may_be_counted(start, upper, monkeypatch, rng):
+    """The same step whether zeros are given, counted by the search, or counted by the caller."""
+    change = rng.normal(-0.3, 1.0, 400) * (rng.random(400) < 0.2)
+    reverse = start * rng.normal(0.0, 1.0, 400) * (change != 0)
+    table = AntisymmetricTable(-change[:, None])
+    dual = Dual(table, np.array([-change.mean()]))
+    along = (0.1, reverse, -float(change.mean()), change)
+    counted = dual.search(*along, upper=upper)
+    moving = change != 0
+    given = (0.1, reverse[moving], along[2], change[moving])
+    still = int(np.sum(~moving))
+    assert dual.search(*given, upper=upper, still=still) == pytest.approx(counted, rel=1e-12)
+    monkeypatch.setattr(objective, "MOVING", 0.0)
+    assert dual.search(*along, upper=upper) == pytest.approx(counted, rel=1e-9)
+    assert counted > 0.1
+    full = dual.log_mean_exp(counted * change)
+    assert dual.log_mean_exp(counted * change[moving], still=still) == pytest.approx(full)
+    nothing = np.zeros(0)
+    assert dual.log_mean_exp(nothing, still=5) == 0.0
+    assert dual.search(0.0, nothing, 0.0, nothing, still=5) == 0.0
