@@ -38,7 +38,7 @@ class Fit:
     value_train: float  # training value of `theta`, nats
     log_normaliser: float  # ln <exp(theta . g~)> on validation (on training without it)
     limit: float  # of |theta . g|, nats; inf: none
-    saturated: bool  # no finite maximum: above the cap ln n, or at the largest limit instead
+    saturated: bool  # no finite maximum: above the cap ln n, but for the limit
     converged: bool  # stopped by its own rule, not by the limit on iterations
     passes: float  # value and gradient over the training samples; one product is 1/2
 

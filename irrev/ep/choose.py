@@ -56,26 +56,27 @@ def auto_solvers(train: Dual) -> tuple[str, ...]:
     """Return the solvers that `auto` tries on a problem."""
     n, d = train.observables.n_samples, train.observables.n_observables
     names = ["lbfgs"]
-    if synchrony(train.observables) >= SYNCHRONY:
+    if _synchronous(train):
         names.append("sizes")
     if not sparse(train.observables) and n < L1_SAMPLES * d and d <= MAX_L1:
         names.append("l1")
     return tuple(names)
 
 
+def _synchronous(train: Dual) -> bool:
+    return synchrony(train.observables) >= SYNCHRONY
+
+
 def warm_fit(train: Dual, validation: Dual, start: NDArray[np.float64] | None) -> Fit:
     """Fit as `auto` does on spikes, from given couplings."""
-    fits = [lbfgs(train, validation, start=start)]
-    if synchrony(train.observables) >= SYNCHRONY:
-        fits.append(sizes(train, validation, start=start))
-    return fits[0] if len(fits) == 1 else combine(train, validation, fits)
+    solvers = (lbfgs, sizes) if _synchronous(train) else (lbfgs,)
+    return combine(train, validation, [fit(train, validation, start=start) for fit in solvers])
 
 
 def choose_fit(train: Dual, validation: Dual, solver: Solver = "auto") -> Fit:
     """Fit by the named solver; "auto" combines those of its rule."""
     names = auto_solvers(train) if solver == "auto" else (solver,)
-    fits = [SOLVERS[name](train, validation) for name in names]
-    return fits[0] if len(fits) == 1 else combine(train, validation, fits)
+    return combine(train, validation, [SOLVERS[name](train, validation) for name in names])
 
 
 def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
@@ -83,8 +84,11 @@ def combine(train: Dual, validation: Dual, fits: Sequence[Fit]) -> Fit:
 
     Two numbers chosen on thousands of samples cost no more than the noise of a choice between
     two fits, and two fits err on different samples. Each is cut at its own limit while they are
-    weighed; the combination then gets a scale and a limit like every fit.
+    weighed; the combination then gets a scale and a limit like every fit. A single fit is kept
+    as it is.
     """
+    if len(fits) == 1:
+        return fits[0]
     raw = np.stack([validation.observables.reverse_values(f.theta) for f in fits])
     held = np.stack([np.clip(r, -f.limit, f.limit) for r, f in zip(raw, fits, strict=True)])
     forward = np.array([float(f.theta @ validation.mean) for f in fits])

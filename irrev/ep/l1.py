@@ -324,7 +324,7 @@ class _Choice:
     def offer(self, theta: NDArray[np.float64], reverse: NDArray[np.float64]) -> bool:
         """Rescale a fit on validation; keep it if it is the best; tell whether it is.
 
-        Levels are compared without a limit on theta . g; the best one gets its limit at the end.
+        Levels are compared without a limit on theta . g; one that is kept gets its limit.
         """
         chosen = np.flatnonzero(theta)
         if chosen.size == 0:

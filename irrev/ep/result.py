@@ -31,7 +31,7 @@ class MaxEntEp:
     statistic: float  # quadratic entropy production that the test compares, nats per step
     null_values: NDArray[np.float64]  # (null_draws,) the same for random directions
     ess: float  # samples that carry the reverse average, smallest fold
-    saturated: bool  # a fold shows all that its samples can: at the cap ln n or the largest limit
+    saturated: bool  # a fold shows all that its samples can: at the cap ln n, but for its limit
     fold_values: NDArray[np.float64]  # (folds,) nats per step
     fold_limits: NDArray[np.float64]  # (folds,) largest |theta . g| of a sample, nats; inf: none
     fold_steps: NDArray[np.int64]  # (folds,) test transitions
